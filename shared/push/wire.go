@@ -1,0 +1,79 @@
+package push
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// A VerifyRequest asks Auth whose token this is: POST /v1/auth/verify.
+type VerifyRequest struct {
+	Token string `json:"token"`
+}
+
+// An Identity is what Auth says of a valid token.
+type Identity struct {
+	User      UserID          `json:"user"`
+	ExpiresAt time.Time       `json:"expires_at,omitzero"` // zero: the token has no expiry
+	TokenID   string          `json:"jti,omitempty"`
+	Channels  []Channel       `json:"channels,omitempty"` // the server subscribes the connection to these
+	Topics    []string        `json:"topics,omitempty"`   // what a client may subscribe to: names, or a prefix ending in '*'
+	Info      json.RawMessage `json:"info,omitempty"`
+}
+
+// A DispatchRequest hands messages to Dispatch: POST /v1/dispatch.
+type DispatchRequest struct {
+	// Again is true if any of the messages may have been handed off before.
+	Again    bool      `json:"again,omitempty"`
+	Messages []Message `json:"messages"`
+}
+
+// A DispatchAnswer says, for each message of the request in order, whether its
+// inbox is written. A message without problem is confirmed.
+type DispatchAnswer struct {
+	Results []DispatchResult `json:"results"`
+}
+
+// A DispatchResult is the outcome of one message.
+type DispatchResult struct {
+	ID      MessageID `json:"id"`
+	Problem *Problem  `json:"problem,omitempty"`
+}
+
+// A DeliverRequest brings a node the entries of the channels it has routes
+// for: POST /v1/node/deliver. A node that is not Node refuses it with
+// [CodeOtherNode], so that what was meant for a dead incarnation is not taken
+// by its successor at the same address.
+type DeliverRequest struct {
+	Node     NodeID         `json:"node"`
+	Messages []Message      `json:"messages"`
+	Entries  []DeliverEntry `json:"entries"`
+}
+
+// A DeliverEntry is an [Entry] whose message is named by its index in the
+// request.
+type DeliverEntry struct {
+	Channel Channel `json:"channel"`
+	Offset  Offset  `json:"offset"`
+	Prev    Offset  `json:"prev,omitempty"`
+	Message int     `json:"message"`
+}
+
+// A DeliverAnswer says what the node made of a [DeliverRequest].
+type DeliverAnswer struct {
+	Node NodeID `json:"node"`
+	// Unknown lists channels that have no connection here. The sender removes
+	// their routes under the registrations that brought it here.
+	Unknown []Channel `json:"unknown,omitempty"`
+}
+
+// A DisconnectRequest closes the connections of a user, or of one device of a
+// user, on one node: POST /v1/node/disconnect.
+type DisconnectRequest struct {
+	User   UserID `json:"user"`
+	Device Device `json:"device,omitempty"` // empty: every device
+}
+
+// A DisconnectAnswer says how many connections were closed.
+type DisconnectAnswer struct {
+	Closed int `json:"closed"`
+}

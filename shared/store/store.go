@@ -1,0 +1,204 @@
+// Package store is the contract of the durable store: what must never be lost.
+// Package mongostore and package sqlitestore keep it, package storetest proves
+// that they do, and package storeurl opens whichever a STORE_URL names.
+//
+// Every call has a deadline: the context's, or the home's own default of 5 s if
+// that is sooner. An error that wraps [ErrUnavailable] means that the store
+// could not be asked or did not answer in time; a write may then have happened
+// or not, and every write here may be repeated without harm.
+//
+// Times are kept in milliseconds. The store judges nothing by a clock of its
+// own: whoever asks passes now.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"pushcluster/shared/push"
+)
+
+// Errors that callers act on.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrUnavailable = errors.New("store unavailable")
+)
+
+// A Store is everything the durable store does. Components declare the part
+// that they use.
+type Store interface {
+	Messages
+	Inbox
+	Outbox
+	Cursors
+	Control
+
+	// Prepare creates tables, collections and indexes, where they are missing.
+	// It may be called by several processes at once.
+	Prepare(ctx context.Context) error
+	// Sweep removes what has outlived its time at now: inbox entries past their
+	// expiry, messages past it by push.RepeatWindow, cursors idle for CursorIdle.
+	// It reports how many records went.
+	Sweep(ctx context.Context, now time.Time) (int, error)
+	// Ping asks whether the store answers.
+	Ping(ctx context.Context) error
+	// Close ends what the store has open. Calls under way may fail.
+	Close() error
+}
+
+// CursorIdle is how long a cursor lives that no device has moved.
+const CursorIdle = 90 * 24 * time.Hour
+
+// Messages keeps every accepted message by its id.
+type Messages interface {
+	// InsertMessages stores every record whose id is new, durably (a majority
+	// write on MongoDB, an fsync on SQLite), before it returns. Insertions come
+	// in the order of records; of two records with one id the first counts.
+	InsertMessages(ctx context.Context, records []Record) ([]Insertion, error)
+	// LoadMessages returns the records of those ids that exist.
+	LoadMessages(ctx context.Context, ids []push.MessageID) (map[push.MessageID]Record, error)
+}
+
+// A Record is a message as it is kept.
+type Record struct {
+	push.Message
+	// Fingerprint tells two messages of one id apart: equal fingerprints mean
+	// that the sender asked for the same thing.
+	Fingerprint string
+}
+
+// An Insertion is the outcome of storing one record.
+type Insertion struct {
+	// Repeat is true if a record with this id was there before, which is then
+	// unchanged and described by the other fields.
+	Repeat      bool
+	Fingerprint string
+	CreatedAt   time.Time
+}
+
+// Inbox keeps each channel's messages by offset: the durable counterpart of the
+// log in Redis, and the one that decides.
+type Inbox interface {
+	// WriteInbox writes entries durably. In one channel an offset and a message
+	// occur once. Placements come in the order of entries: where the message
+	// had an entry in that channel before, that one stands and its offset is
+	// returned; where another message holds the offset, Taken is true and
+	// nothing was written for that entry.
+	//
+	// An entry with a collapse key supersedes all entries of its channel with
+	// the same key and a smaller offset; one that comes late is itself
+	// superseded. A superseded entry keeps its place and is read no more.
+	WriteInbox(ctx context.Context, entries []InboxEntry) ([]Placement, error)
+	// MoveInbox gives messages that have an entry in their channel the new,
+	// larger offset of entries, and writes those that have none. Where the
+	// entry's offset is already as large, it stays.
+	MoveInbox(ctx context.Context, entries []InboxEntry) error
+	// PlacedAt returns the offset of message id in each of channels that has it.
+	PlacedAt(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]push.Offset, error)
+	// ReadInbox returns a channel's entries by rising offset, with their
+	// messages. It leaves out what has expired or was superseded.
+	ReadInbox(ctx context.Context, q InboxQuery) (InboxPage, error)
+	// LastOffset returns the largest offset of channel, 0 if it has no entry.
+	LastOffset(ctx context.Context, channel push.Channel) (push.Offset, error)
+}
+
+// An InboxEntry is one message's place in one channel.
+type InboxEntry struct {
+	Channel     push.Channel
+	Offset      push.Offset
+	Message     push.MessageID
+	CollapseKey string
+	ExpiresAt   time.Time
+}
+
+// A Placement is where a message stands in a channel.
+type Placement struct {
+	Offset push.Offset
+	Taken  bool
+}
+
+// An InboxQuery asks for the entries of Channel with After < offset ≤ UpTo that
+// are unexpired at Now.
+type InboxQuery struct {
+	Channel push.Channel
+	After   push.Offset
+	UpTo    push.Offset // 0: no upper end
+	Now     time.Time
+	// MaxEntries and MaxBytes (of data, at least one entry comes) bound the
+	// page; 0 means 1,000 entries and 256 KiB.
+	MaxEntries int
+	MaxBytes   int
+}
+
+// An InboxPage is a run of entries. Prev of its entries is not set. More is
+// true if the page was full: entries beyond its last may exist.
+type InboxPage struct {
+	Entries []push.Entry
+	More    bool
+}
+
+// Defaults of an [InboxQuery].
+const (
+	DefaultPageEntries = 1000
+	DefaultPageBytes   = 256 << 10
+)
+
+// Outbox keeps accepted messages whose hand-off to Dispatch is not confirmed,
+// and those that are to be delivered later.
+type Outbox interface {
+	// PutOutbox writes entries durably; one whose message is there already is
+	// left as it is.
+	PutOutbox(ctx context.Context, entries []OutboxEntry) error
+	// ClaimOutbox takes up to limit entries that are due at now and not claimed,
+	// the longest due first, and claims them until the given time, so that no
+	// other claimant gets them before.
+	ClaimOutbox(ctx context.Context, now, until time.Time, limit int) ([]OutboxEntry, error)
+	// ConfirmOutbox removes the entries of ids.
+	ConfirmOutbox(ctx context.Context, ids []push.MessageID) error
+	// RetryOutbox sets DueAt, Attempts and Reason of entries that are still
+	// there and ends their claim.
+	RetryOutbox(ctx context.Context, entries []OutboxEntry) error
+}
+
+// An OutboxEntry is one message that waits for its hand-off.
+type OutboxEntry struct {
+	Message  push.MessageID
+	DueAt    time.Time // not to be tried before
+	Attempts int       // tries so far
+	Reason   string    // why the last try failed; nothing secret
+}
+
+// Cursors keeps how far each device of a user has come in each channel.
+type Cursors interface {
+	// LoadCursors returns the cursors of one device, in no particular order.
+	LoadCursors(ctx context.Context, user push.UserID, device push.Device) ([]Cursor, error)
+	// AdvanceCursors raises Received and Acknowledged where they are larger than
+	// what is kept, and creates cursors that are missing, 0 included. No cursor
+	// ever goes back. UpdatedAt becomes the larger of both.
+	AdvanceCursors(ctx context.Context, cursors []Cursor) error
+	// RemoveCursors forgets how far one device has come in channels.
+	RemoveCursors(ctx context.Context, user push.UserID, device push.Device, channels []push.Channel) error
+}
+
+// A Cursor is how far one device has received and acknowledged one channel.
+type Cursor struct {
+	User         push.UserID
+	Device       push.Device
+	Channel      push.Channel
+	Received     push.Offset
+	Acknowledged push.Offset
+	UpdatedAt    time.Time
+}
+
+// Control keeps the few facts that all components must agree on.
+type Control interface {
+	// Term returns the newest term, the zero Term if there was none.
+	Term(ctx context.Context) (push.Term, error)
+	// SwapTerm replaces the term by next if it is still old in every field, and
+	// reports whether it did. The zero Term as old means that there is none.
+	SwapTerm(ctx context.Context, old, next push.Term) (bool, error)
+	// Epoch returns the name of this store's life that clients see, never
+	// empty. The first call makes it; it then never changes.
+	Epoch(ctx context.Context) (string, error)
+}
