@@ -1,0 +1,229 @@
+package hub
+
+import (
+	"slices"
+	"sync"
+
+	"pushcluster/shared/push"
+)
+
+// A Channel is one channel with local subscriptions.
+type Channel struct {
+	// Fixed when the channel is made.
+	name         push.Channel
+	cfg          *Config
+	registration int64
+
+	route route
+
+	mu   sync.Mutex // guards what follows; never held over a call that blocks
+	subs []*Subscription
+	gone bool // it had its last subscription; the hub no longer knows it
+
+	started bool        // last is known: a first subscription went live
+	last    push.Offset // every live subscription was given all up to here
+
+	pending  int      // subscriptions that are not live
+	catching bool     // a catch-up is under way; whoever runs it ends it
+	catch    readMark // where the catch-up's present read began
+
+	hold hold
+	// heldFrom: while a subscription is pending, all entries that the channel
+	// passed in (heldFrom, last] are in the hold.
+	heldFrom push.Offset
+}
+
+// A readMark is what the hold looked like when a read began. Whatever had
+// arrived by then was appended before, so the read covers it.
+type readMark struct {
+	sure      push.Offset // the largest offset that had arrived
+	forgotten push.Offset
+	heldFrom  push.Offset
+}
+
+// Name returns the channel's name.
+func (ch *Channel) Name() push.Channel { return ch.name }
+
+// Registration returns the number that the channel's route is written under.
+// It is larger than that of every earlier channel of the same name here.
+func (ch *Channel) Registration() int64 { return ch.registration }
+
+// Last returns the offset up to which all live subscriptions were given
+// everything; ok is false before the first subscription went live.
+func (ch *Channel) Last() (last push.Offset, ok bool) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.last, ch.started
+}
+
+func (ch *Channel) add(conn Connection) *Subscription {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	sub := &Subscription{channel: ch, conn: conn, index: len(ch.subs)}
+	ch.subs = append(ch.subs, sub)
+	if ch.pending == 0 {
+		ch.heldFrom = ch.last
+	}
+	ch.pending++
+	return sub
+}
+
+// remove takes sub out and reports whether it was the last.
+func (ch *Channel) remove(sub *Subscription) (last bool) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if sub.ended {
+		return false
+	}
+	sub.ended = true
+	end := len(ch.subs) - 1
+	ch.subs[sub.index] = ch.subs[end]
+	ch.subs[sub.index].index = sub.index
+	ch.subs[end] = nil
+	ch.subs = ch.subs[:end]
+	if !sub.live {
+		ch.pending--
+		ch.releaseHold()
+	}
+	ch.gone = end == 0
+	return ch.gone
+}
+
+func (ch *Channel) deliver(e push.Entry) Outcome {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	switch {
+	case ch.gone:
+		return Unknown
+	case !ch.started:
+		ch.keep(e)
+		return Held
+	case e.Offset <= ch.last:
+		return Repeat
+	case ch.catching:
+		ch.keep(e)
+		return Held
+	case !ch.follows(e):
+		ch.keep(e)
+		ch.beginCatch()
+		return Gap
+	}
+	ch.advance(e)
+	return Taken
+}
+
+// follows reports whether nothing can lie between last and e.
+func (ch *Channel) follows(e push.Entry) bool { return e.Prev != 0 && e.Prev <= ch.last }
+
+// advance gives e, the channel's next entry, to the live subscriptions.
+func (ch *Channel) advance(e push.Entry) {
+	ch.last = e.Offset
+	if ch.pending > 0 {
+		ch.keep(e)
+	}
+	if e.Message.Expired(ch.cfg.Now()) {
+		return
+	}
+	p := &Publication{Entry: e}
+	for _, sub := range ch.subs {
+		if sub.live {
+			sub.give(p)
+		}
+	}
+}
+
+// keep puts e into the hold. Where the hold is full its oldest entries are
+// forgotten: they are read again.
+func (ch *Channel) keep(e push.Entry) {
+	for _, old := range ch.hold.put(e, ch.cfg.HoldEntries, ch.cfg.HoldBytes) {
+		if old.Offset <= ch.last {
+			ch.heldFrom = max(ch.heldFrom, old.Offset)
+		}
+	}
+}
+
+// releaseHold empties the hold once nobody reads.
+func (ch *Channel) releaseHold() {
+	if ch.pending == 0 && !ch.catching {
+		ch.hold = hold{}
+	}
+}
+
+func (ch *Channel) mark() readMark {
+	return readMark{sure: ch.hold.largest(), forgotten: ch.hold.forgotten, heldFrom: ch.heldFrom}
+}
+
+// Catch begins a catch-up and returns the offset to read from; ok is false if
+// one is under way, or if the channel's first read has not ended and will see
+// everything anyway. The caller then owns the catch-up as after [Gap].
+func (ch *Channel) Catch() (after push.Offset, ok bool) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.catching || ch.gone || !ch.started {
+		return 0, false
+	}
+	ch.beginCatch()
+	return ch.last, true
+}
+
+func (ch *Channel) beginCatch() {
+	ch.catching = true
+	ch.catch = ch.mark()
+}
+
+// CaughtUp takes what a read from after returned: the channel's entries above
+// after, up to the page's end. more is true if there may be entries beyond it.
+// The owner of the catch-up reads again, from next, until done is true, which
+// ends its ownership.
+func (ch *Channel) CaughtUp(after push.Offset, entries []push.Entry, more bool) (next push.Offset, done bool) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.apply(after, entries)
+	if !ch.gone && (more || !ch.drain(ch.catch)) {
+		ch.catch = ch.mark()
+		return ch.last, false
+	}
+	ch.catching = false
+	ch.releaseHold()
+	return ch.last, true
+}
+
+// drain passes on what was held beyond last, after a read that began at m. It
+// reports false, and stops, where something may lie between that the read did
+// not cover: an entry that came after the read began and does not follow, or
+// one that was forgotten meanwhile.
+func (ch *Channel) drain(m readMark) bool {
+	if f := ch.hold.forgotten; f > ch.last && f > m.forgotten {
+		return false
+	}
+	for _, e := range slices.Clone(ch.hold.entries) {
+		switch {
+		case e.Offset <= ch.last:
+		case e.Offset <= m.sure || ch.follows(e):
+			ch.advance(e)
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// apply gives the entries of a read that began at after to the live
+// subscriptions that lack them: a read made for one serves all. A read that
+// began beyond last cannot: what lies between is unknown.
+func (ch *Channel) apply(after push.Offset, entries []push.Entry) {
+	if !ch.started {
+		for _, e := range entries {
+			ch.keep(e)
+		}
+		return
+	}
+	if after > ch.last {
+		return
+	}
+	for _, e := range entries {
+		if e.Offset > ch.last {
+			ch.advance(e)
+		}
+	}
+}

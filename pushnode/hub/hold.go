@@ -1,0 +1,53 @@
+package hub
+
+import (
+	"slices"
+
+	"pushcluster/shared/push"
+)
+
+// A hold keeps entries by rising offset while something is read.
+type hold struct {
+	entries   []push.Entry
+	bytes     int         // of data in entries
+	forgotten push.Offset // the largest offset that was dropped again
+}
+
+// put keeps e and returns what it dropped to stay within the bounds: the
+// entries of the smallest offsets, e itself possibly among them.
+func (h *hold) put(e push.Entry, maxEntries, maxBytes int) (dropped []push.Entry) {
+	at, found := slices.BinarySearchFunc(h.entries, e.Offset, func(held push.Entry, o push.Offset) int {
+		switch {
+		case held.Offset < o:
+			return -1
+		case held.Offset > o:
+			return 1
+		}
+		return 0
+	})
+	if found {
+		return nil
+	}
+	h.entries = slices.Insert(h.entries, at, e)
+	h.bytes += len(e.Message.Data)
+	n := 0
+	for len(h.entries)-n > maxEntries || h.bytes > maxBytes {
+		h.bytes -= len(h.entries[n].Message.Data)
+		h.forgotten = max(h.forgotten, h.entries[n].Offset)
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	dropped = slices.Clone(h.entries[:n])
+	h.entries = slices.Delete(h.entries, 0, n)
+	return dropped
+}
+
+// largest returns the largest offset that is or was held, 0 if none.
+func (h *hold) largest() push.Offset {
+	if n := len(h.entries); n > 0 {
+		return max(h.forgotten, h.entries[n-1].Offset)
+	}
+	return h.forgotten
+}

@@ -1,0 +1,137 @@
+package hub
+
+import "pushcluster/shared/push"
+
+// A Subscription is one connection's place in one channel. Its life:
+//
+//	sub := hub.Subscribe(name, conn)
+//	channel registered; sub.Start(position)
+//	for each page: sub.Reading(), read, give the page to the client, sub.Took(page)
+//	sub.GoLive()
+//	hub.Unsubscribe(sub)
+//
+// Start, Reading, Took and GoLive are called by one goroutine at a time.
+type Subscription struct {
+	channel *Channel
+	conn    Connection
+
+	// Guarded by channel.mu.
+	index int // in channel.subs
+	ended bool
+	live  bool
+	from  push.Offset // where it started
+	pos   push.Offset // the client was given everything up to here
+	mark  readMark    // where the present read began
+}
+
+// Channel returns the channel that sub belongs to.
+func (sub *Subscription) Channel() *Channel { return sub.channel }
+
+// Pos returns the offset that the client was last given.
+func (sub *Subscription) Pos() push.Offset {
+	sub.channel.mu.Lock()
+	defer sub.channel.mu.Unlock()
+	return sub.pos
+}
+
+// Start sets the position that the client has everything up to.
+func (sub *Subscription) Start(pos push.Offset) {
+	sub.channel.mu.Lock()
+	defer sub.channel.mu.Unlock()
+	sub.from, sub.pos = pos, pos
+}
+
+// Reading notes that a read for sub begins and returns the offset to read from.
+func (sub *Subscription) Reading() (after push.Offset) {
+	ch := sub.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	sub.mark = ch.mark()
+	return sub.pos
+}
+
+// Took notes that the client was given entries: all of the channel's above
+// after, up to the last of them. What other live subscriptions lack of it they
+// are given now.
+func (sub *Subscription) Took(after push.Offset, entries []push.Entry) {
+	ch := sub.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if n := len(entries); n > 0 {
+		sub.pos = max(sub.pos, entries[n-1].Offset)
+	}
+	ch.apply(after, entries)
+}
+
+// A State is what [Subscription.GoLive] came to.
+type State int
+
+// The states.
+const (
+	Live     State = iota // from now on the channel's entries are given to it
+	ReadOn                // not live: more arrived than could be held; read another page
+	LiveGap               // live, and the caller owns a catch-up of the channel as after [Gap]
+	LiveGone              // the subscription has ended
+)
+
+// GoLive makes sub live, after a read that returned the last page. First it is
+// given what arrived during the read.
+func (sub *Subscription) GoLive() State {
+	ch := sub.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	switch {
+	case sub.ended:
+		return LiveGone
+	case sub.live:
+		return Live
+	case !ch.started:
+		return ch.start(sub)
+	case sub.pos < ch.heldFrom && ch.heldFrom > sub.mark.heldFrom:
+		return ReadOn
+	}
+	for _, e := range ch.hold.entries {
+		if e.Offset <= ch.last && !e.Message.Expired(ch.cfg.Now()) {
+			sub.give(&Publication{Entry: e})
+		}
+	}
+	ch.admit(sub)
+	return Live
+}
+
+// start makes sub the channel's first live subscription: what it has is what
+// the channel has.
+func (ch *Channel) start(sub *Subscription) State {
+	if f := ch.hold.forgotten; f > sub.pos && f > sub.mark.forgotten {
+		return ReadOn
+	}
+	ch.started = true
+	ch.last = sub.pos
+	ch.heldFrom = sub.from
+	if ch.hold.forgotten <= ch.last {
+		ch.heldFrom = max(ch.heldFrom, ch.hold.forgotten)
+	}
+	sub.live = true // so that drain gives it what was held
+	whole := ch.drain(sub.mark)
+	ch.admit(sub)
+	if whole || ch.catching {
+		return Live
+	}
+	ch.beginCatch()
+	return LiveGap
+}
+
+func (ch *Channel) admit(sub *Subscription) {
+	sub.live = true
+	ch.pending--
+	ch.releaseHold()
+}
+
+// give passes p to the client unless it was given it, or something later,
+// before. The channel's mu is held.
+func (sub *Subscription) give(p *Publication) {
+	if p.Offset > sub.pos {
+		sub.pos = p.Offset
+		sub.conn.Publish(p)
+	}
+}
