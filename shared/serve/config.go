@@ -1,0 +1,138 @@
+package serve
+
+import (
+	"context"
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/caarlos0/env/v11"
+
+	"pushcluster/shared/secret"
+)
+
+// Load reads a C from the environment that getenv looks up. The fields of C
+// have the tags of github.com/caarlos0/env: `env:"NAME"` or
+// `env:"NAME,required"`, `envDefault`, and besides `help`, the meaning that -h
+// prints. A value that is empty counts as not set; one that starts with "env:"
+// or "file:" is looked up there (see [secret.Resolve]).
+//
+// A field tagged `secret:"true"`, or whose type is of package secret, never has
+// its value told in an error. If *C has a method Check() error, it has the last
+// word. The error joins everything that is wrong, each naming its variable.
+func Load[C any](ctx context.Context, getenv func(string) string) (C, error) {
+	var (
+		cfg    C
+		errs   []error
+		values = make(map[string]string)
+		fields = variables(reflect.TypeFor[C]())
+		broken = make(map[string]bool)
+	)
+	for _, v := range fields {
+		value := getenv(v.name)
+		if value == "" {
+			continue
+		}
+		resolved, err := secret.Resolve(ctx, value, getenv)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
+			broken[v.name] = true
+			continue
+		}
+		values[v.name] = resolved
+	}
+	err := env.ParseWithOptions(&cfg, env.Options{Environment: values})
+	var all env.AggregateError
+	switch {
+	case errors.As(err, &all):
+		for _, err := range all.Errors {
+			name, told := explain(err, fields)
+			if !broken[name] { // said above why it has no value
+				errs = append(errs, told)
+			}
+		}
+	case err != nil:
+		errs = append(errs, err)
+	}
+	if c, ok := any(&cfg).(interface{ Check() error }); ok && len(errs) == 0 {
+		if err := c.Check(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return cfg, errors.Join(errs...)
+}
+
+// explain names the variable instead of the field, and leaves secrets out.
+func explain(err error, fields []variable) (name string, told error) {
+	var (
+		parse  env.ParseError
+		absent env.VarIsNotSetError
+	)
+	switch {
+	case errors.As(err, &absent):
+		return absent.Key, fmt.Errorf("%s: not set, but required", absent.Key)
+	case errors.As(err, &parse):
+		for _, v := range fields {
+			if v.field != parse.Name {
+				continue
+			}
+			if v.secret {
+				return v.name, fmt.Errorf("%s: not valid (its value is secret and not shown)", v.name)
+			}
+			return v.name, fmt.Errorf("%s: %w", v.name, parse.Err)
+		}
+	}
+	return "", err
+}
+
+// Usage writes to w what -h prints: the program, and every environment variable
+// of C with its default and meaning.
+func Usage[C any](w io.Writer, name, about string) {
+	fmt.Fprintf(w, "%s: %s\n\nIt takes no arguments; the environment configures it.\n"+
+		"A value may be env:NAME or file:PATH, which is where the value then comes from.\n\n", name, about)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, v := range variables(reflect.TypeFor[C]()) {
+		note := v.fallback
+		if v.required {
+			note = "(required)"
+		}
+		fmt.Fprintf(tw, "  %s\t%s\t%s\n", v.name, note, v.help)
+	}
+	tw.Flush()
+}
+
+// A variable is one environment variable of a configuration.
+type variable struct {
+	name, field    string
+	fallback, help string
+	required       bool
+	secret         bool
+}
+
+// variables lists the environment variables of t, embedded structs included, in
+// the order of the fields.
+func variables(t reflect.Type) []variable {
+	var list []variable
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag, ok := f.Tag.Lookup("env")
+		if !ok {
+			if f.Type.Kind() == reflect.Struct && !reflect.PointerTo(f.Type).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
+				list = append(list, variables(f.Type)...)
+			}
+			continue
+		}
+		name, options, _ := strings.Cut(tag, ",")
+		list = append(list, variable{
+			name: name, field: f.Name,
+			fallback: f.Tag.Get("envDefault"), help: f.Tag.Get("help"),
+			required: strings.Contains(options, "required") || strings.Contains(options, "notEmpty"),
+			secret:   f.Tag.Get("secret") == "true",
+		})
+	}
+	return list
+}

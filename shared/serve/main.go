@@ -1,0 +1,56 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// A Program is what a main function runs. C is its configuration: see [Load].
+type Program[C any] struct {
+	Name  string
+	About string // one sentence for -h
+	// Run wires the parts and returns when ctx ends, which SIGINT and SIGTERM
+	// do, or when it cannot go on. It logs to stderr.
+	Run func(ctx context.Context, cfg C, stderr io.Writer) error
+}
+
+// Main runs p with the process' arguments, environment and signals, and returns
+// the exit code: 0 for a clean end, 1 for an error, 2 for a configuration that
+// cannot be used. A second signal ends the process at once.
+func Main[C any](p Program[C]) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return p.main(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+}
+
+func (p Program[C]) main(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "-h", "-help", "--help":
+			Usage[C](stdout, p.Name, p.About)
+			return 0
+		}
+		fmt.Fprintf(stderr, "%s: there is no argument %q; %s -h lists the environment variables\n", p.Name, args[0], p.Name)
+		return 2
+	}
+	cfg, err := Load[C](ctx, getenv)
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintf(stderr, "%s: %s\n", p.Name, line)
+		}
+		fmt.Fprintf(stderr, "%s: -h lists the environment variables\n", p.Name)
+		return 2
+	}
+	if err := p.Run(ctx, cfg, stderr); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,103 @@
+package signature
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/serve"
+)
+
+// rememberedIDs bounds the ids that [Require] remembers: two generations of as
+// many, about 8 MiB together at most.
+const rememberedIDs = 1 << 17
+
+// Require returns next behind a check of every request's signature. It reads
+// the body, at most limit bytes, and gives next a body with the same bytes. A
+// request is refused
+//
+//   - with signature_invalid if it is not signed by one of v's keys,
+//   - with signature_stale if it is signed outside the time window, or if its
+//     id was used before within it: then it is a replay. Our own services sign
+//     each try anew, so their repeats are not replays.
+//
+// Ids are remembered for twice the tolerance. Beyond 131,072 new ones the
+// oldest are forgotten; a replay of those passes within its window, and what it
+// asks for is a repeat that changes nothing.
+func Require(v *Verifier, limit int64, next http.Handler) http.Handler {
+	seen := &replays{span: 2 * v.cfg.Tolerance, most: rememberedIDs}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Read and judge nothing of a request that does not even claim to be signed.
+		if r.Header.Get(HeaderSignature) == "" {
+			serve.Problem(w, r, push.NewProblem(push.CodeSignatureInvalid, "the request is not signed: no %s", HeaderSignature))
+			return
+		}
+		body, p := serve.Body(w, r, limit)
+		if p != nil {
+			serve.Problem(w, r, p)
+			return
+		}
+		now := v.cfg.Now()
+		stamp, err := v.Verify(r.Header, body, now)
+		if err != nil {
+			serve.Problem(w, r, problem(err))
+			return
+		}
+		if !seen.first(stamp.ID, now) {
+			serve.Problem(w, r, push.NewProblem(push.CodeSignatureStale, "the request's %s was used before", HeaderID))
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.ContentLength = int64(len(body))
+		next.ServeHTTP(w, r)
+	})
+}
+
+func problem(err error) *push.Problem {
+	switch {
+	case errors.Is(err, ErrStale):
+		return push.NewProblem(push.CodeSignatureStale, "the %s is too far from the present", HeaderTimestamp)
+	case errors.Is(err, ErrMissing):
+		return push.NewProblem(push.CodeSignatureInvalid, "%v", err)
+	default:
+		return push.NewProblem(push.CodeSignatureInvalid, "the %s matches none of the secrets", HeaderSignature)
+	}
+}
+
+// Replays remembers ids for at least span, in two generations: when the young
+// one is older than span or full, it becomes the old one, which is forgotten.
+type replays struct {
+	span time.Duration
+	most int
+
+	mu         sync.Mutex // guards what follows
+	young, old map[idHash]struct{}
+	born       time.Time // of young
+}
+
+// An idHash stands for an id: ids have a stranger's length, hashes have ours.
+type idHash [16]byte
+
+// first reports whether id was not seen before, and remembers it.
+func (s *replays) first(id string, now time.Time) bool {
+	sum := sha256.Sum256([]byte(id))
+	h := idHash(sum[:16])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.young == nil || now.Sub(s.born) >= s.span || len(s.young) >= s.most {
+		s.old, s.young, s.born = s.young, make(map[idHash]struct{}), now
+	}
+	if _, ok := s.young[h]; ok {
+		return false
+	}
+	if _, ok := s.old[h]; ok {
+		return false
+	}
+	s.young[h] = struct{}{}
+	return true
+}

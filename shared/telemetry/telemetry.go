@@ -1,0 +1,70 @@
+// Package telemetry is how a program tells what it does: its log, its metrics,
+// and the trace that a message carries from webhook to socket.
+package telemetry
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// NewLog returns a log that writes one line of JSON an event to w, from level
+// up. Every line names the program. LOG_LEVEL is parsed by slog.Level itself.
+func NewLog(w io.Writer, program string, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})).With("program", program)
+}
+
+// NewRegistry returns a registry with the figures of the Go runtime and the
+// process, and pushcluster_build_info, which names the program and its version.
+func NewRegistry(program string) *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	version, revision := build()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "pushcluster_build_info", Help: "Always 1; its labels name the program and its build.",
+		ConstLabels: prometheus.Labels{
+			"program": program, "version": version, "revision": revision, "go": runtime.Version()},
+	})
+	info.Set(1)
+	reg.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg
+}
+
+// build returns the version of the main module and the revision it was built
+// from, "unknown" where the build did not note them.
+func build() (version, revision string) {
+	version, revision = "unknown", "unknown"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return version, revision
+	}
+	if info.Main.Version != "" {
+		version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			revision = s.Value
+		}
+	}
+	return version, revision
+}
+
+// Internal returns the handler of an internal port: /metrics in the Prometheus
+// text format, and the profiles of net/http/pprof. It belongs on no port that
+// strangers reach.
+func Internal(reg *prometheus.Registry) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
