@@ -171,14 +171,14 @@ func (ch *Channel) beginCatch() {
 	ch.catch = ch.mark()
 }
 
-// CaughtUp takes what a read from after returned: the channel's entries above
-// after, up to the page's end. more is true if there may be entries beyond it.
-// The owner of the catch-up reads again, from next, until done is true, which
-// ends its ownership.
-func (ch *Channel) CaughtUp(after push.Offset, entries []push.Entry, more bool) (next push.Offset, done bool) {
+// CaughtUp takes what a read from after returned: what the channel holds for
+// clients above after, up to and including end. more is true if there may be
+// entries beyond end. The owner of the catch-up reads again, from next, until
+// done is true, which ends its ownership.
+func (ch *Channel) CaughtUp(after push.Offset, entries []push.Entry, end push.Offset, more bool) (next push.Offset, done bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	ch.apply(after, entries)
+	ch.apply(after, entries, end)
 	if !ch.gone && (more || !ch.drain(ch.catch)) {
 		ch.catch = ch.mark()
 		return ch.last, false
@@ -193,9 +193,6 @@ func (ch *Channel) CaughtUp(after push.Offset, entries []push.Entry, more bool) 
 // not cover: an entry that came after the read began and does not follow, or
 // one that was forgotten meanwhile.
 func (ch *Channel) drain(m readMark) bool {
-	if f := ch.hold.forgotten; f > ch.last && f > m.forgotten {
-		return false
-	}
 	for _, e := range slices.Clone(ch.hold.entries) {
 		switch {
 		case e.Offset <= ch.last:
@@ -211,7 +208,7 @@ func (ch *Channel) drain(m readMark) bool {
 // apply gives the entries of a read that began at after to the live
 // subscriptions that lack them: a read made for one serves all. A read that
 // began beyond last cannot: what lies between is unknown.
-func (ch *Channel) apply(after push.Offset, entries []push.Entry) {
+func (ch *Channel) apply(after push.Offset, entries []push.Entry, end push.Offset) {
 	if !ch.started {
 		for _, e := range entries {
 			ch.keep(e)
@@ -221,9 +218,10 @@ func (ch *Channel) apply(after push.Offset, entries []push.Entry) {
 	if after > ch.last {
 		return
 	}
-	for _, e := range entries {
+	for _, e := range ch.hold.merge(after, entries, end) {
 		if e.Offset > ch.last {
 			ch.advance(e)
 		}
 	}
+	ch.last = max(ch.last, end) // what lies between last and end is for nobody
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"slices"
 
 	"pushcluster/shared/push"
@@ -16,15 +17,7 @@ type hold struct {
 // put keeps e and returns what it dropped to stay within the bounds: the
 // entries of the smallest offsets, e itself possibly among them.
 func (h *hold) put(e push.Entry, maxEntries, maxBytes int) (dropped []push.Entry) {
-	at, found := slices.BinarySearchFunc(h.entries, e.Offset, func(held push.Entry, o push.Offset) int {
-		switch {
-		case held.Offset < o:
-			return -1
-		case held.Offset > o:
-			return 1
-		}
-		return 0
-	})
+	at, found := slices.BinarySearchFunc(h.entries, e.Offset, byOffset)
 	if found {
 		return nil
 	}
@@ -51,3 +44,23 @@ func (h *hold) largest() push.Offset {
 	}
 	return h.forgotten
 }
+
+// merge returns entries, which a read from after to end returned, with what is
+// held in that range and the read lacks: Redis may have lost it before the
+// inbox had it.
+func (h *hold) merge(after push.Offset, entries []push.Entry, end push.Offset) []push.Entry {
+	merged := entries
+	for _, e := range h.entries {
+		if e.Offset <= after || e.Offset > end {
+			continue
+		}
+		at, found := slices.BinarySearchFunc(merged, e.Offset, byOffset)
+		if found || slices.ContainsFunc(merged, func(m push.Entry) bool { return m.Message.ID == e.Message.ID }) {
+			continue
+		}
+		merged = slices.Insert(slices.Clip(merged), at, e)
+	}
+	return merged
+}
+
+func byOffset(e push.Entry, o push.Offset) int { return cmp.Compare(e.Offset, o) }

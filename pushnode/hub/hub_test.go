@@ -28,7 +28,7 @@ func live(t *testing.T, h *hub.Hub, ch push.Channel, conn hub.Connection, pos pu
 	t.Helper()
 	sub := h.Subscribe(ch, conn)
 	sub.Start(pos)
-	sub.Took(sub.Reading(), nil)
+	sub.Took(sub.Reading(), nil, pos)
 	if got := sub.GoLive(); got != hub.Live {
 		t.Fatalf("GoLive = %v, want Live", got)
 	}
@@ -145,6 +145,13 @@ func (w *world) readLog(after push.Offset, limit int) (page []push.Entry, more b
 	return page, false
 }
 
+func pageEnd(after push.Offset, page []push.Entry) push.Offset {
+	if n := len(page); n > 0 {
+		return page[n-1].Offset
+	}
+	return after
+}
+
 func (w *world) append() {
 	prev := push.Offset(0)
 	offset := push.Offset(100)
@@ -189,7 +196,7 @@ func (w *world) catchUp() {
 		w.read = true
 		return
 	}
-	next, done := w.catch.CaughtUp(w.next, w.page, w.more)
+	next, done := w.catch.CaughtUp(w.next, w.page, pageEnd(w.next, w.page), w.more)
 	w.next, w.read = next, false
 	if done {
 		w.catch = nil
@@ -228,7 +235,7 @@ func (w *world) step(c *client) {
 		for _, e := range c.page {
 			c.offsets = append(c.offsets, e.Offset)
 		}
-		c.sub.Took(c.after, c.page)
+		c.sub.Took(c.after, c.page, pageEnd(c.after, c.page))
 		c.stage = 0
 		if c.more {
 			return

@@ -50,17 +50,24 @@ func (sub *Subscription) Reading() (after push.Offset) {
 	return sub.pos
 }
 
-// Took notes that the client was given entries: all of the channel's above
-// after, up to the last of them. What other live subscriptions lack of it they
-// are given now.
-func (sub *Subscription) Took(after push.Offset, entries []push.Entry) {
+// Merge returns entries, which a read from after to end returned, with what the
+// channel holds in that range and the read lacks.
+func (sub *Subscription) Merge(after push.Offset, entries []push.Entry, end push.Offset) []push.Entry {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	if n := len(entries); n > 0 {
-		sub.pos = max(sub.pos, entries[n-1].Offset)
-	}
-	ch.apply(after, entries)
+	return ch.hold.merge(after, entries, end)
+}
+
+// Took notes that the client was given entries: all that the channel holds for
+// it above after, up to and including end. What other live subscriptions lack
+// of it they are given now.
+func (sub *Subscription) Took(after push.Offset, entries []push.Entry, end push.Offset) {
+	ch := sub.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	sub.pos = max(sub.pos, end)
+	ch.apply(after, entries, end)
 }
 
 // A State is what [Subscription.GoLive] came to.
