@@ -30,6 +30,7 @@ const (
 
 	CodeInvalidMessage Code = "invalid_message" // 422 understood, but not a message that can be sent
 	CodeIDReused       Code = "id_reused"       // 422 the id belongs to a message that reads otherwise
+	CodeInvalidValue   Code = "invalid_value"   // 422 understood, but a value is not one that can be
 
 	CodeTooManyRequests Code = "too_many_requests" // 429 with Retry-After
 	CodeInternal        Code = "internal"          // 500 our mistake
@@ -69,6 +70,7 @@ var problemTitles = map[Code]struct {
 	CodeDataTooLarge:     {413, "The message's data is too large"},
 	CodeInvalidMessage:   {422, "The message cannot be sent"},
 	CodeIDReused:         {422, "The id belongs to a different message"},
+	CodeInvalidValue:     {422, "A value is not acceptable"},
 	CodeTooManyRequests:  {429, "Too many requests"},
 	CodeInternal:         {500, "Something went wrong here"},
 	CodeUnavailable:      {503, "A part that is needed is away"},

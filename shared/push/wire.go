@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// MaxToken is the size in bytes beyond which a connection token is refused
+// unread.
+const MaxToken = 8 << 10
+
 // A VerifyRequest asks Auth whose token this is: POST /v1/auth/verify.
 type VerifyRequest struct {
 	Token string `json:"token"`

@@ -19,11 +19,17 @@ const (
 	MaxTTL     = 30 * 24 * time.Hour
 )
 
-// Errors of minting.
-var (
-	ErrNoKey    = errors.New("no key to sign tokens with")
-	ErrRejected = errors.New("no token can say this") // it would not verify
-)
+// ErrNoKey means that none of the keys can sign.
+var ErrNoKey = errors.New("no key to sign tokens with")
+
+// A Rejection is why no token can say what a grant says: no verifier would take
+// it. Its reason names the field and may be told to whoever asked.
+type Rejection struct{ Reason string }
+
+// Error returns the reason.
+func (r *Rejection) Error() string { return "no token can say this: " + r.Reason }
+
+func reject(format string, args ...any) error { return &Rejection{fmt.Sprintf(format, args...)} }
 
 // A Grant is what a token is to say.
 type Grant struct {
@@ -54,17 +60,17 @@ func NewMinter(cfg Config, now func() time.Time) (*Minter, error) {
 }
 
 // Mint returns a token that says what g says, under a new id, and when it
-// expires, to the second. What a verifier would refuse is an error that wraps
-// [ErrRejected] and names what is wrong.
+// expires, to the second. What a verifier would refuse is a
+// [*Rejection].
 func (m *Minter) Mint(g Grant) (text string, expiresAt time.Time, err error) {
 	if g.TTL == 0 {
 		g.TTL = DefaultTTL
 	}
 	if g.TTL < MinTTL || g.TTL > MaxTTL {
-		return "", time.Time{}, fmt.Errorf("%w: ttl %s is not between %s and %s", ErrRejected, g.TTL, MinTTL, MaxTTL)
+		return "", time.Time{}, reject("ttl %s is not between %s and %s", g.TTL, MinTTL, MaxTTL)
 	}
 	if err := g.check(); err != nil {
-		return "", time.Time{}, fmt.Errorf("%w: %w", ErrRejected, err)
+		return "", time.Time{}, reject("%s", err)
 	}
 	now := m.now().UTC()
 	expiresAt = now.Add(g.TTL).Truncate(time.Second)
@@ -83,7 +89,7 @@ func (m *Minter) Mint(g Grant) (text string, expiresAt time.Time, err error) {
 		Info     json.RawMessage `json:"info,omitempty"`
 	}{g.User, expiresAt.Unix(), now.Unix(), rand.Text(), m.cfg.Issuer, m.cfg.Audience, g.Channels, g.Topics, g.Info})
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("%w: info is not JSON", ErrRejected)
+		return "", time.Time{}, reject("info is not JSON")
 	}
 	t := jwt.NewWithClaims(jwt.GetSigningMethod(m.key.Alg), &payload{raw: body})
 	if m.key.ID != "" {
@@ -93,8 +99,8 @@ func (m *Minter) Mint(g Grant) (text string, expiresAt time.Time, err error) {
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("sign with key %s: %w", m.key, err)
 	}
-	if len(text) > MaxSize {
-		return "", time.Time{}, fmt.Errorf("%w: the token would be %d bytes long, more than %d", ErrRejected, len(text), MaxSize)
+	if len(text) > push.MaxToken {
+		return "", time.Time{}, reject("the token would be %d bytes long, more than %d", len(text), push.MaxToken)
 	}
 	return text, expiresAt, nil
 }

@@ -90,13 +90,14 @@ func TestMintRefuses(t *testing.T) {
 		"many channels":   {Grant{User: "42", Channels: many}, "129 channels"},
 		"bad topic":       {Grant{User: "42", Topics: []string{"a*b"}}, "topics[0]"},
 		"bad info":        {Grant{User: "42", Info: json.RawMessage(`{`)}, "info"},
-		"too long":        {Grant{User: "42", Info: json.RawMessage(`"` + strings.Repeat("a", MaxSize) + `"`)}, "bytes long"},
+		"too long":        {Grant{User: "42", Info: json.RawMessage(`"` + strings.Repeat("a", push.MaxToken) + `"`)}, "bytes long"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			text, _, err := m.Mint(tt.grant)
-			if !errors.Is(err, ErrRejected) || !strings.Contains(fmt.Sprint(err), tt.want) {
-				t.Errorf("Mint = %.20q, %v, want ErrRejected with %q", text, err, tt.want)
+			r, ok := errors.AsType[*Rejection](err)
+			if !ok || !strings.Contains(r.Reason, tt.want) {
+				t.Errorf("Mint = %.20q, %v, want a Rejection with %q", text, err, tt.want)
 			}
 		})
 	}

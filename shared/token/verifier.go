@@ -23,9 +23,6 @@ var (
 	ErrUnavailable = errors.New("token cannot be checked now")
 )
 
-// MaxSize is the size in bytes beyond which a token is refused unread.
-const MaxSize = 8 << 10
-
 // DefaultLeeway is how far nbf and iat may lie ahead of our clock.
 const DefaultLeeway = 30 * time.Second
 
@@ -102,8 +99,8 @@ func (v *Verifier) Ready(ctx context.Context) error {
 // open returns the payload of a token whose signature is right. The payload is
 // not looked into before that.
 func (v *Verifier) open(ctx context.Context, text string) ([]byte, error) {
-	if len(text) > MaxSize {
-		return nil, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, MaxSize)
+	if len(text) > push.MaxToken {
+		return nil, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, push.MaxToken)
 	}
 	if strings.ContainsFunc(text, notInToken) {
 		// The decoder would skip line ends: one token would have many spellings.

@@ -154,7 +154,7 @@ func TestVerifyRefusesForgeries(t *testing.T) {
 		"space before":                 {" " + good},
 		"padded":                       {good + "="},
 		"trailing bits":                {good[:len(good)-1] + nextLetter(good[len(good)-1])},
-		"too long":                     {signed(t, "HS256", []byte(secret), map[string]any{"kid": "hs"}, `{"sub":"42","x":"`+strings.Repeat("a", MaxSize)+`"}`)},
+		"too long":                     {signed(t, "HS256", []byte(secret), map[string]any{"kid": "hs"}, `{"sub":"42","x":"`+strings.Repeat("a", push.MaxToken)+`"}`)},
 		"none":                         {unsigned(`{"alg":"none","kid":"hs"}`, sub, nil)},
 		"none, signed":                 {hs(`{"alg":"none","kid":"hs"}`)},
 		"None":                         {hs(`{"alg":"None","kid":"hs"}`)},
