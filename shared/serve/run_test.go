@@ -1,0 +1,225 @@
+package serve
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"pushcluster/shared/secret"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRunEndsRequestsUnderWay(t *testing.T) {
+	l, err := Listen(t.Context(), "LISTEN", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, release := make(chan struct{}), make(chan struct{})
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(inside)
+		<-release
+		io.WriteString(w, "whole")
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() {
+		ran <- Run(ctx, quiet(),
+			Server{Name: "public", Listener: l, Handler: h},
+			Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: "127.0.0.1:0", Handler: http.NewServeMux()})
+	}()
+	got := make(chan string, 1)
+	go func() {
+		c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		res, err := c.Get("http://" + l.Addr().String())
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		defer res.Body.Close()
+		body, _ := io.ReadAll(res.Body)
+		got <- string(body)
+	}()
+	<-inside
+	stop()
+	waitRefused(t, l.Addr().String())
+	close(release)
+	if s := <-got; s != "whole" {
+		t.Errorf("the request under way got %q, want its whole answer", s)
+	}
+	if err := <-ran; err != nil {
+		t.Errorf("Run = %v, want nil after its context ended", err)
+	}
+}
+
+// waitRefused returns when nobody listens at addr any more.
+func waitRefused(t *testing.T, addr string) {
+	t.Helper()
+	for {
+		c, err := net.DialTimeout("tcp", addr, time.Second)
+		if err != nil {
+			return
+		}
+		c.Close()
+	}
+}
+
+func TestRunCutsOffAfterGrace(t *testing.T) {
+	l, _ := Listen(t.Context(), "LISTEN", "127.0.0.1:0")
+	inside := make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(inside)
+		<-r.Context().Done()
+	})
+	ran := make(chan error, 1)
+	go func() {
+		ran <- Run(ctx, quiet(), Server{Name: "public", Listener: l, Handler: h, Grace: time.Millisecond})
+	}()
+	asked := make(chan error, 1)
+	go func() {
+		res, err := http.Get("http://" + l.Addr().String())
+		if err == nil {
+			res.Body.Close()
+		}
+		asked <- err
+	}()
+	<-inside
+	stop()
+	if err := <-asked; err == nil {
+		t.Error("a request beyond the grace was answered, want it cut off")
+	}
+	if err := <-ran; err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+}
+
+func TestRunNamesTheVariableOfATakenPort(t *testing.T) {
+	taken, _ := net.Listen("tcp", "127.0.0.1:0")
+	defer taken.Close()
+	free, _ := net.Listen("tcp", "127.0.0.1:0")
+	err := Run(t.Context(), quiet(),
+		Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: taken.Addr().String()},
+		Server{Name: "public", Listener: free})
+	if err == nil || !strings.Contains(err.Error(), "set INTERNAL_LISTEN to move it") {
+		t.Errorf("Run on a taken port = %v, want an error that names INTERNAL_LISTEN", err)
+	}
+	waitRefused(t, free.Addr().String())
+}
+
+// Logging is exported because only then an embedded struct can be set.
+type Logging struct {
+	Log string `env:"LOG_LEVEL" envDefault:"info" help:"least level that is logged"`
+}
+
+type config struct {
+	Listen string        `env:"LISTEN" envDefault:":8702" help:"address of the public port"`
+	Store  string        `env:"STORE_URL,required" help:"where messages are kept" secret:"true"`
+	Keys   secret.Keys   `env:"API_KEYS" help:"name:secret pairs"`
+	Sign   secret.List   `env:"SIGNING_SECRETS" help:"newest first"`
+	Drain  time.Duration `env:"DRAIN_TIME" envDefault:"30s" help:"how long connections take to leave"`
+	Number int           `env:"PRIVATE_NUMBER" secret:"true"`
+	Logging
+}
+
+func (c *config) Check() error {
+	if c.Drain < 0 {
+		return errors.New("DRAIN_TIME: is negative")
+	}
+	return nil
+}
+
+func TestLoad(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(file, []byte("shop:one\nshop:two\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		env  map[string]string
+		want []string // parts of the error, one a line; none: no error
+	}{
+		"good": {map[string]string{"STORE_URL": "env:REAL", "REAL": "sqlite:x", "API_KEYS": "file:" + file, "SIGNING_SECRETS": "a,b"}, nil},
+		"everything bad at once": {map[string]string{
+			"API_KEYS": "shop", "SIGNING_SECRETS": "sesame,,", "DRAIN_TIME": "soon", "PRIVATE_NUMBER": "sesame"},
+			[]string{"STORE_URL: not set", "API_KEYS: key 1 is not of the form", "SIGNING_SECRETS: secret 2 is empty", `DRAIN_TIME: unable to parse`, "PRIVATE_NUMBER: not valid"}},
+		"unresolved":   {map[string]string{"STORE_URL": "env:NOTHING"}, []string{`STORE_URL: env:NOTHING: the variable "NOTHING" is not set`}},
+		"arn":          {map[string]string{"STORE_URL": "arn:aws:secretsmanager:eu:1:secret:s"}, []string{"STORE_URL: a Secrets Manager ARN is not yet supported"}},
+		"own check":    {map[string]string{"STORE_URL": "x", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative"}},
+		"empty is not": {map[string]string{"STORE_URL": "x", "DRAIN_TIME": ""}, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			cfg, err := Load[config](t.Context(), func(k string) string { return tt.env[k] })
+			if len(tt.want) == 0 {
+				if err != nil {
+					t.Fatalf("Load = %v, want no error", err)
+				}
+				if cfg.Listen != ":8702" || cfg.Drain != 30*time.Second || cfg.Log != "info" {
+					t.Errorf("Load = %+v, want the defaults", cfg)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatalf("Load = %+v, want errors %q", cfg, tt.want)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("errors:\n%v\nlack %q", err, want)
+				}
+			}
+			if got := strings.Count(err.Error(), "\n") + 1; got != len(tt.want) {
+				t.Errorf("errors:\n%v\nare %d, want %d", err, got, len(tt.want))
+			}
+			if strings.Contains(err.Error(), "sesame") {
+				t.Errorf("errors tell a secret: %v", err)
+			}
+		})
+	}
+	cfg, _ := Load[config](t.Context(), func(k string) string { return tests["good"].env[k] })
+	if cfg.Store != "sqlite:x" || cfg.Keys.Len() != 2 || len(cfg.Sign) != 2 {
+		t.Errorf("Load = %+v, want a resolved store, two keys, two secrets", cfg)
+	}
+}
+
+func TestMainCodes(t *testing.T) {
+	program := func(run error) Program[config] {
+		return Program[config]{Name: "demo", About: "Shows.", Run: func(context.Context, config, io.Writer) error { return run }}
+	}
+	good := func(k string) string { return map[string]string{"STORE_URL": "x"}[k] }
+	none := func(string) string { return "" }
+	tests := map[string]struct {
+		args           []string
+		getenv         func(string) string
+		run            error
+		code           int
+		stdout, stderr string
+	}{
+		"clean":        {nil, good, nil, 0, "", ""},
+		"cancelled":    {nil, good, context.Canceled, 0, "", ""},
+		"broken":       {nil, good, errors.New("no luck"), 1, "", "demo: no luck\n"},
+		"bad variable": {nil, none, nil, 2, "", "demo: STORE_URL: not set, but required\n"},
+		"argument":     {[]string{"-x"}, good, nil, 2, "", `there is no argument "-x"`},
+		"help":         {[]string{"-h"}, none, nil, 0, "  DRAIN_TIME       30s         how long connections take to leave\n", ""},
+		"help names all": {[]string{"--help"}, none, nil, 0,
+			"  STORE_URL        (required)  where messages are kept\n", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := program(tt.run).main(t.Context(), tt.args, tt.getenv, &stdout, &stderr)
+			if code != tt.code || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
+				t.Errorf("main(%q) = %d\nstdout %s\nstderr %s\nwant %d, %q, %q", tt.args, code, &stdout, &stderr, tt.code, tt.stdout, tt.stderr)
+			}
+		})
+	}
+}
