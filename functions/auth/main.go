@@ -1,0 +1,85 @@
+// Auth verifies and mints connection tokens. Run it with -h for its
+// environment variables.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"pushcluster/functions/auth/authfn"
+	"pushcluster/shared/secret"
+	"pushcluster/shared/serve"
+	"pushcluster/shared/signature"
+	"pushcluster/shared/telemetry"
+	"pushcluster/shared/token"
+)
+
+// Config is Auth's environment.
+type Config struct {
+	Listen         string      `env:"LISTEN" envDefault:":8701" help:"address of the public port: the API, /healthz, /readyz"`
+	InternalListen string      `env:"INTERNAL_LISTEN" envDefault:":8801" help:"address of the internal port: /metrics, profiles"`
+	LogLevel       slog.Level  `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
+	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
+	APIKeys        secret.Keys `env:"API_KEYS" help:"name:secret,… of who may mint tokens; none: nobody may"`
+	TokenKeys      token.Keys  `env:"TOKEN_KEYS" help:"kid:alg:key,… newest first; alg HS256…, RS256…, ES256… or EdDSA; key a secret (32 bytes or more, or base64:…), or PEM with \\n, or base64 DER; the first that can sign mints"`
+	JWKSURL        string      `env:"JWKS_URL" help:"where more public keys are fetched from"`
+	TokenIssuer    string      `env:"TOKEN_ISSUER" help:"what a token's iss must be; empty: anything"`
+	TokenAudience  string      `env:"TOKEN_AUDIENCE" help:"what a token's aud must be or hold; empty: anything"`
+}
+
+// Check returns what is wrong with c as a whole.
+func (c *Config) Check() error {
+	var errs []error
+	if len(c.TokenKeys) == 0 && c.JWKSURL == "" {
+		errs = append(errs, errors.New("TOKEN_KEYS or JWKS_URL: one of them is required"))
+	}
+	if _, err := signature.ParseKeys(c.SigningSecrets); err != nil {
+		errs = append(errs, fmt.Errorf("SIGNING_SECRETS: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func main() {
+	os.Exit(serve.Main(serve.Program[Config]{Name: "auth", About: "verifies and mints connection tokens", Run: run}))
+}
+
+func run(ctx context.Context, cfg Config, stderr io.Writer) error {
+	log := telemetry.NewLog(stderr, "auth", cfg.LogLevel)
+	reg := telemetry.NewRegistry("auth")
+	signing, err := signature.ParseKeys(cfg.SigningSecrets)
+	if err != nil {
+		return fmt.Errorf("SIGNING_SECRETS: %w", err)
+	}
+	tokens := token.Config{
+		Keys: cfg.TokenKeys, JWKSURL: cfg.JWKSURL,
+		Issuer: cfg.TokenIssuer, Audience: cfg.TokenAudience,
+	}
+	client := &http.Client{} // of the JWKS; the verifier sets the deadlines
+	defer client.CloseIdleConnections()
+	verifier, err := token.NewVerifier(tokens, client, time.Now, log, reg)
+	if err != nil {
+		return err
+	}
+	minter, err := token.NewMinter(tokens, time.Now)
+	if err != nil && !errors.Is(err, token.ErrNoKey) { // then Auth only verifies
+		return err
+	}
+	auth, err := authfn.New(authfn.Config{
+		Callers: signature.NewVerifier(signature.VerifierConfig{}, signing),
+		APIKeys: cfg.APIKeys,
+	}, verifier, minter, log, reg)
+	if err != nil {
+		return err
+	}
+	return serve.Run(ctx, log,
+		serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: serve.Wrap("public", auth, log, reg)},
+		serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
+			Handler: serve.Wrap("internal", telemetry.Internal(reg), log, reg)},
+	)
+}
