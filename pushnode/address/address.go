@@ -1,0 +1,168 @@
+// Package address finds the address at which the rest of the cluster reaches
+// this node.
+package address
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// A Finder knows where to look. The first that answers counts: the configured
+// address, the ECS task metadata, an interface of this machine.
+type Finder struct {
+	Configured  string // NODE_ADDR: host or host:port
+	MetadataURI string // ECS_CONTAINER_METADATA_URI_V4, empty outside ECS
+	Client      *http.Client
+	Interfaces  func() ([]net.Addr, error) // nil means net.InterfaceAddrs
+}
+
+// metadataPatience is how long incomplete task metadata is asked for again: ECS
+// may fill the network in a second after the start.
+const (
+	metadataPatience = 10 * time.Second
+	metadataPause    = 250 * time.Millisecond
+	maxMetadata      = 1 << 20
+)
+
+// Find returns host:port, with the given port where the source names none. It
+// fails where ECS does not tell the address in time, and where no interface has
+// one.
+func (f *Finder) Find(ctx context.Context, port string) (string, error) {
+	switch {
+	case f.Configured != "":
+		return withPort(f.Configured, port)
+	case f.MetadataURI != "":
+		ip, err := f.fromECS(ctx)
+		if err != nil {
+			return "", fmt.Errorf("address from the ECS task metadata: %w", err)
+		}
+		return net.JoinHostPort(ip, port), nil
+	}
+	ip, err := f.fromInterfaces()
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(ip, port), nil
+}
+
+func withPort(addr, port string) (string, error) {
+	if strings.ContainsAny(addr, "/ ~") {
+		return "", fmt.Errorf("NODE_ADDR %q is not host or host:port", addr)
+	}
+	if host, p, err := net.SplitHostPort(addr); err == nil {
+		if host == "" || p == "" {
+			return "", fmt.Errorf("NODE_ADDR %q names no host or no port", addr)
+		}
+		return addr, nil
+	}
+	return net.JoinHostPort(strings.Trim(addr, "[]"), port), nil
+}
+
+var errIncomplete = errors.New("it lists no awsvpc network with an IPv4 address")
+
+// fromECS asks the task metadata endpoint, version 4, until it is complete.
+func (f *Finder) fromECS(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, metadataPatience)
+	defer cancel()
+	pause := time.NewTicker(metadataPause)
+	defer pause.Stop()
+	for {
+		ip, err := f.askECS(ctx)
+		if err == nil {
+			return ip, nil
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-pause.C:
+		}
+	}
+}
+
+func (f *Finder) askECS(ctx context.Context) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.MetadataURI, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := f.Client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("status %d", resp.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxMetadata))
+	if err != nil {
+		return "", err
+	}
+	return parseMetadata(body)
+}
+
+// parseMetadata returns the task's address from a version 4 container metadata
+// document: the first IPv4 address of its awsvpc network.
+func parseMetadata(body []byte) (string, error) {
+	var doc struct {
+		Networks []struct {
+			NetworkMode   string
+			IPv4Addresses []string
+		}
+	}
+	if err := json.Unmarshal(body, &doc); err != nil {
+		return "", fmt.Errorf("not a metadata document: %w", err)
+	}
+	for _, n := range doc.Networks {
+		if n.NetworkMode != "awsvpc" || len(n.IPv4Addresses) == 0 {
+			continue
+		}
+		ip, err := netip.ParseAddr(n.IPv4Addresses[0])
+		if err != nil || !ip.Is4() {
+			return "", fmt.Errorf("%q is no IPv4 address", n.IPv4Addresses[0])
+		}
+		return ip.String(), nil
+	}
+	return "", errIncomplete
+}
+
+// fromInterfaces returns the first private IPv4 address of this machine, else
+// its first other one, else loopback: then the whole cluster is on it.
+func (f *Finder) fromInterfaces() (string, error) {
+	list := f.Interfaces
+	if list == nil {
+		list = net.InterfaceAddrs
+	}
+	addrs, err := list()
+	if err != nil {
+		return "", fmt.Errorf("list interfaces: %w", err)
+	}
+	var public, loopback string
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil || !prefix.Addr().Is4() || prefix.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		switch ip := prefix.Addr(); {
+		case ip.IsLoopback():
+			loopback = ip.String()
+		case ip.IsPrivate():
+			return ip.String(), nil
+		case public == "":
+			public = ip.String()
+		}
+	}
+	if public != "" {
+		return public, nil
+	}
+	if loopback != "" {
+		return loopback, nil
+	}
+	return "", errors.New("no interface has an IPv4 address; set NODE_ADDR")
+}

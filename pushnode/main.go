@@ -1,0 +1,132 @@
+// Command pushnode runs one push node: it holds the WebSockets of users and is
+// told by Dispatch what to push to them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"pushcluster/pushnode/address"
+	"pushcluster/pushnode/node"
+	"pushcluster/pushnode/verify"
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/secret"
+	"pushcluster/shared/serve"
+	"pushcluster/shared/signature"
+	"pushcluster/shared/store/storeurl"
+	"pushcluster/shared/telemetry"
+)
+
+// A Config is what the environment says.
+type Config struct {
+	Listen         string        `env:"LISTEN" envDefault:":8711" help:"address of the public port: WebSocket, /healthz, /readyz"`
+	InternalListen string        `env:"INTERNAL_LISTEN" envDefault:":8811" help:"address of the internal port: node API, /metrics, pprof; never behind the public balancer"`
+	NodeAddr       string        `env:"NODE_ADDR" help:"host[:port] of the internal port as others reach it; default: ECS metadata, else a private address of this machine"`
+	ECSMetadata    string        `env:"ECS_CONTAINER_METADATA_URI_V4" help:"set by ECS: where a task learns its address"`
+	AuthURL        string        `env:"AUTH_URL,required" help:"base URL of Auth, http://host:port"`
+	RedisURL       string        `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
+	StoreURL       string        `env:"STORE_URL,required" secret:"true" help:"mongodb://… or sqlite:FILE"`
+	SigningSecrets secret.List   `env:"SIGNING_SECRETS,required" help:"secrets of requests between our services, newest first, separated by commas"`
+	Origins        []string      `env:"ORIGINS" help:"page origins that may connect besides the node's own host, separated by commas; * for all"`
+	DrainTime      time.Duration `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after SIGTERM"`
+	PingInterval   time.Duration `env:"PING_INTERVAL" envDefault:"25s" help:"time between pings to a client"`
+	MaxConnections int           `env:"MAX_CONNECTIONS" envDefault:"0" help:"connections this node takes; 0: no limit"`
+	LogLevel       slog.Level    `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+}
+
+func main() {
+	os.Exit(serve.Main(serve.Program[Config]{
+		Name: "pushnode", About: "holds WebSocket connections and pushes messages to them", Run: run}))
+}
+
+func run(ctx context.Context, cfg Config, stderr io.Writer) error {
+	log := telemetry.NewLog(stderr, "pushnode", cfg.LogLevel)
+	prom := telemetry.NewRegistry("pushnode")
+	keys, err := signature.ParseKeys(cfg.SigningSecrets)
+	if err != nil {
+		return fmt.Errorf("SIGNING_SECRETS: %w", err)
+	}
+	st, err := storeurl.Open(ctx, cfg.StoreURL, storeurl.Config{})
+	if err != nil {
+		return fmt.Errorf("STORE_URL: %w", err)
+	}
+	defer st.Close()
+	if err := st.Prepare(ctx); err != nil {
+		return fmt.Errorf("prepare the store: %w", err)
+	}
+	reg, err := registry.Open(cfg.RedisURL, st, registry.Config{})
+	if err != nil {
+		return fmt.Errorf("REDIS_URL: %w", err)
+	}
+	defer reg.Close()
+	internal, err := serve.Listen(ctx, "INTERNAL_LISTEN", cfg.InternalListen)
+	if err != nil {
+		return err
+	}
+	id, err := nodeID(ctx, cfg, internal)
+	if err != nil {
+		internal.Close()
+		return err
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
+	defer transport.CloseIdleConnections()
+	verifier, err := verify.New(verify.Config{}, cfg.AuthURL,
+		&http.Client{Transport: &signature.Transport{Signer: signature.NewSigner(keys), Base: transport, Now: reg.Now}}, reg.Now, prom)
+	if err != nil {
+		return fmt.Errorf("AUTH_URL: %w", err)
+	}
+	n, err := node.New(node.Config{
+		ID: id, Origins: cfg.Origins, DrainTime: cfg.DrainTime, PingInterval: cfg.PingInterval, MaxConnections: cfg.MaxConnections,
+	}, verifier, reg, st, log, prom)
+	if err != nil {
+		return err
+	}
+	return serveNode(ctx, cfg, n, signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys), internal, log, prom)
+}
+
+// nodeID names this incarnation after its address and a nonce.
+func nodeID(ctx context.Context, cfg Config, internal net.Listener) (push.NodeID, error) {
+	_, port, err := net.SplitHostPort(internal.Addr().String())
+	if err != nil {
+		return "", err
+	}
+	finder := address.Finder{Configured: cfg.NodeAddr, MetadataURI: cfg.ECSMetadata, Client: &http.Client{Timeout: 2 * time.Second}}
+	addr, err := finder.Find(ctx, port)
+	if err != nil {
+		return "", err
+	}
+	return node.NewID(addr), nil
+}
+
+// serveNode runs the node and its two ports. The ports stay open while the node
+// drains: its connections still get messages then.
+func serveNode(ctx context.Context, cfg Config, n *node.Node, callers *signature.Verifier, internal net.Listener, log *slog.Logger, prom *prometheus.Registry) error {
+	ports, closePorts := context.WithCancel(context.WithoutCancel(ctx))
+	defer closePorts()
+	mux := telemetry.Internal(prom)
+	mux.Handle("/v1/node/", n.Internal(callers))
+	var g errgroup.Group
+	life, end := context.WithCancel(ctx)
+	g.Go(func() error {
+		defer closePorts()
+		return n.Run(life)
+	})
+	g.Go(func() error {
+		defer end() // a port that cannot be served ends the node
+		return serve.Run(ports, log,
+			serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: serve.Wrap("public", n.Public(), log, prom)},
+			serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Listener: internal, Handler: serve.Wrap("internal", mux, log, prom)},
+		)
+	})
+	return g.Wait()
+}

@@ -1,0 +1,207 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/centrifugal/protocol"
+	"golang.org/x/sync/errgroup"
+
+	"pushcluster/pushnode/verify"
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// connect runs the connect command: who is it, which channels does the server
+// subscribe it to, and what did it miss in them. The reply goes out first, then
+// what arrived meanwhile.
+func (c *client) connect(ctx context.Context, cmd *protocol.Command) error {
+	if c.connected.Load() {
+		return closeError{push.CloseBadRequest}
+	}
+	err := c.tryConnect(ctx, cmd)
+	if err == nil {
+		c.node.metrics.connects.WithLabelValues("ok").Inc()
+		return nil
+	}
+	c.node.metrics.connects.WithLabelValues(connectOutcome(err)).Inc()
+	if _, ok := errors.AsType[closeError](err); !ok {
+		c.refused = c.node.now()
+		c.mu.Lock()
+		c.refusedAt = c.refused
+		c.mu.Unlock()
+	}
+	return err
+}
+
+func connectOutcome(err error) string {
+	if code, ok := errors.AsType[closeError](err); ok {
+		return code.Reason
+	}
+	if answer, ok := errors.AsType[clientError](err); ok {
+		return answer.message
+	}
+	return errInternal.message
+}
+
+func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
+	req := cmd.Connect
+	identity, err := c.identify(ctx, req.Token)
+	if err != nil {
+		return err
+	}
+	if err := c.takeDevice(req.Data); err != nil {
+		return err
+	}
+	if !c.node.enroll(c, identity) {
+		return closeError{push.CloseShutdown}
+	}
+	cursors, err := c.loadCursors(ctx, identity.User)
+	if err != nil {
+		return err
+	}
+	joins, err := c.joinAll(ctx, identity, req.Subs, cursors)
+	if err != nil {
+		return err
+	}
+	if err := c.keepNewCursors(ctx, identity.User, joins, cursors); err != nil {
+		return err
+	}
+	subs := make(map[string]*protocol.SubscribeResult, len(joins))
+	for _, j := range joins {
+		subs[string(j.sub.Channel().Name())] = j.result
+	}
+	result := &protocol.ConnectResult{
+		Client: c.id, Version: c.node.cfg.Version, Subs: subs,
+		Ping: uint32(c.node.cfg.PingInterval / time.Second), Pong: true,
+	}
+	result.Expires, result.Ttl = c.node.lifetime(identity)
+	now := c.node.now()
+	c.mu.Lock()
+	c.since = now
+	c.nextPing = now.Add(c.node.cfg.PingInterval/2 + rand.N(c.node.cfg.PingInterval/2+1))
+	c.mu.Unlock()
+	c.connected.Store(true)
+	c.reply(cmd.Id, &protocol.Reply{Connect: result})
+	for _, j := range joins {
+		c.release(j)
+	}
+	return nil
+}
+
+// identify returns who the token, or without one the handshake, says it is.
+func (c *client) identify(ctx context.Context, token string) (push.Identity, error) {
+	if token == "" {
+		if c.hello == nil {
+			return push.Identity{}, closeError{push.CloseInvalidToken}
+		}
+		return *c.hello, nil
+	}
+	identity, err := c.node.verifier.Verify(ctx, token)
+	switch {
+	case errors.Is(err, verify.ErrExpired):
+		return identity, errTokenExpired
+	case errors.Is(err, verify.ErrInvalid):
+		return identity, closeError{push.CloseInvalidToken}
+	}
+	return identity, err // what else there is counts as temporary: clients come back
+}
+
+// takeDevice takes the device id from the connect command's data, where the
+// handshake named none.
+func (c *client) takeDevice(data []byte) error {
+	if len(data) == 0 || c.device != "" {
+		return nil
+	}
+	var d struct {
+		Device push.Device `json:"device"`
+	}
+	if json.Unmarshal(data, &d) != nil {
+		return nil // data is the application's; it need not be an object
+	}
+	if d.Device.Check() != nil {
+		return errBadRequest
+	}
+	c.device = d.Device
+	return nil
+}
+
+// lifetime returns what a client is told of its token: whether it ends, and
+// after how many seconds to bring a new one. That is a little before the end,
+// so that a client that keeps to it is never cut off.
+func (n *Node) lifetime(identity push.Identity) (expires bool, ttl uint32) {
+	if identity.ExpiresAt.IsZero() {
+		return false, 0
+	}
+	left := identity.ExpiresAt.Sub(n.now())
+	left -= min(5*time.Second, left/10)
+	return true, uint32(max(1, left/time.Second))
+}
+
+// loadCursors returns how far the client's device has come, by channel; empty
+// without a device.
+func (c *client) loadCursors(ctx context.Context, user push.UserID) (map[push.Channel]store.Cursor, error) {
+	cursors := make(map[push.Channel]store.Cursor)
+	if c.device == "" {
+		return cursors, nil
+	}
+	list, err := c.node.store.LoadCursors(ctx, user, c.device)
+	for _, cur := range list {
+		cursors[cur.Channel] = cur
+	}
+	return cursors, err
+}
+
+// joinAll subscribes the client to its personal channel, to all, and to what
+// its token names. On error nothing stays subscribed.
+func (c *client) joinAll(ctx context.Context, identity push.Identity, asked map[string]*protocol.SubscribeRequest, cursors map[push.Channel]store.Cursor) ([]*join, error) {
+	channels := append([]push.Channel{push.Personal(identity.User), push.All}, identity.Channels...)
+	joins := make(map[push.Channel]*join, len(channels))
+	g, gctx := errgroup.WithContext(ctx)
+	for _, name := range channels {
+		if joins[name] != nil {
+			continue
+		}
+		j := &join{server: true, position: wanted(asked[string(name)])}
+		if cur, ok := cursors[name]; ok {
+			j.cursor = &cur
+		}
+		joins[name] = j
+		g.Go(func() error { return c.join(gctx, name, j) })
+	}
+	err := g.Wait()
+	list := make([]*join, 0, len(joins))
+	for name, j := range joins {
+		if err != nil {
+			c.leave(name)
+			continue
+		}
+		list = append(list, j)
+	}
+	return list, err
+}
+
+// keepNewCursors records where a device starts in channels it was never seen
+// in, before it is told: else it would start elsewhere after a page reload.
+func (c *client) keepNewCursors(ctx context.Context, user push.UserID, joins []*join, known map[push.Channel]store.Cursor) error {
+	if c.device == "" {
+		return nil
+	}
+	var fresh []store.Cursor
+	for _, j := range joins {
+		name := j.sub.Channel().Name()
+		cur := store.Cursor{User: user, Device: c.device, Channel: name, Received: j.start, UpdatedAt: c.node.now()}
+		if old, ok := known[name]; !ok {
+			fresh = append(fresh, cur)
+		} else if j.start > old.Received {
+			c.node.cursors.advance(cur) // the position it came back with is proof as well
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	return c.node.store.AdvanceCursors(ctx, fresh)
+}

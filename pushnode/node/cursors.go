@@ -1,0 +1,98 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// cursorPace is how long cursors gather before they are written: their cost
+// grows with the devices that are active, not with the messages they get.
+const cursorPace = 200 * time.Millisecond
+
+// maxCursors bounds the cursors that wait for a store that is away; beyond it
+// new ones are left to the next pong.
+const maxCursors = 200_000
+
+// A cursorWriter gathers how far devices have come and writes it in batches.
+type cursorWriter struct {
+	store   store.Cursors
+	log     *slog.Logger
+	metrics *metrics
+
+	mu      sync.Mutex // guards what follows
+	pending map[cursorKey]store.Cursor
+}
+
+type cursorKey struct {
+	user    push.UserID
+	device  push.Device
+	channel push.Channel
+}
+
+func keyOf(c store.Cursor) cursorKey { return cursorKey{c.User, c.Device, c.Channel} }
+
+// advance notes that a device has come as far as cur says. It never blocks.
+func (w *cursorWriter) advance(cur store.Cursor) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old, ok := w.pending[keyOf(cur)]
+	if !ok && len(w.pending) >= maxCursors {
+		w.metrics.dropped.WithLabelValues("cursor").Inc()
+		return
+	}
+	if w.pending == nil {
+		w.pending = make(map[cursorKey]store.Cursor)
+	}
+	cur.Received = max(cur.Received, old.Received)
+	cur.Acknowledged = max(cur.Acknowledged, old.Acknowledged)
+	w.pending[keyOf(cur)] = cur
+}
+
+// drop forgets what waits for one cursor.
+func (w *cursorWriter) drop(user push.UserID, device push.Device, channel push.Channel) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.pending, cursorKey{user, device, channel})
+}
+
+// run writes what gathers until ctx ends.
+func (w *cursorWriter) run(ctx context.Context) error {
+	t := time.NewTicker(cursorPace)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+			w.flush(ctx)
+		}
+	}
+}
+
+// flush writes what has gathered. What could not be written waits on.
+func (w *cursorWriter) flush(ctx context.Context) {
+	w.mu.Lock()
+	batch := make([]store.Cursor, 0, len(w.pending))
+	for _, cur := range w.pending {
+		batch = append(batch, cur)
+	}
+	w.pending = nil
+	w.mu.Unlock()
+	if len(batch) == 0 {
+		return
+	}
+	if err := w.store.AdvanceCursors(ctx, batch); err != nil {
+		w.metrics.cursorFailures.Inc()
+		w.log.Warn("cursors not written, they wait", "count", len(batch), "err", err)
+		for _, cur := range batch {
+			w.advance(cur)
+		}
+		return
+	}
+	w.metrics.cursorsWritten.Add(float64(len(batch)))
+}

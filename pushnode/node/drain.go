@@ -1,0 +1,59 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"pushcluster/shared/push"
+)
+
+// spawn starts a goroutine that Run waits for.
+func (n *Node) spawn(f func()) { n.wg.Go(f) }
+
+// drain ends the node's service without loss: it takes no more connections,
+// tells the cluster, closes its connections one after another over DrainTime so
+// that they land elsewhere, and gives up its routes and its lease.
+func (n *Node) drain() {
+	n.mu.Lock()
+	n.state.Store(stateDraining)
+	n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTime+n.cfg.CloseTimeout+5*time.Second)
+	defer cancel()
+	if _, _, err := n.reg.Renew(ctx, n.lease()); err != nil {
+		n.log.Warn("lease not marked draining", "err", err)
+	}
+	clients := n.allClients()
+	n.log.Info("node drains", "node", n.cfg.ID, "connections", len(clients), "over", n.cfg.DrainTime)
+	begin := time.Now()
+	for i, c := range clients {
+		sleepUntil(begin.Add(n.cfg.DrainTime * time.Duration(i) / time.Duration(len(clients))))
+		c.close(push.CloseShutdown)
+	}
+	n.awaitEmpty(n.cfg.CloseTimeout)
+	n.cursors.flush(ctx)
+	n.routes.flush(ctx)
+	if err := n.reg.Release(ctx, n.cfg.ID); err != nil {
+		n.log.Warn("lease not released, it expires by itself", "err", err)
+	}
+	n.log.Info("node drained", "node", n.cfg.ID, "took", time.Since(begin))
+}
+
+func sleepUntil(t time.Time) {
+	if d := time.Until(t); d > 0 {
+		time.Sleep(d)
+	}
+}
+
+// awaitEmpty waits until no connection is left, for at most limit; those that
+// remain are cut off.
+func (n *Node) awaitEmpty(limit time.Duration) {
+	for end := time.Now().Add(limit); n.connections() > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, c := range n.allClients() {
+		c.abort()
+	}
+	for n.connections() > 0 {
+		time.Sleep(10 * time.Millisecond) // their readers are ending
+	}
+}

@@ -1,0 +1,157 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/gorilla/websocket"
+
+	"pushcluster/pushnode/verify"
+	"pushcluster/shared/push"
+	"pushcluster/shared/serve"
+)
+
+// Public returns the handler of the public port: the WebSocket endpoint at
+// /connection/websocket, /healthz and /readyz.
+func (n *Node) Public() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /connection/websocket", n.handshake)
+	mux.Handle("/", serve.Health(n.log,
+		serve.Check{Name: "lease", Probe: n.holdsLease},
+		serve.Check{Name: "redis", Probe: n.reg.Ready},
+		serve.Check{Name: "auth", Probe: n.verifier.Ready},
+	))
+	return mux
+}
+
+// Buffers of a WebSocket: what clients send is small; what they are sent is
+// framed in a buffer that is theirs only while it is written.
+const (
+	readBuffer  = 512
+	writeBuffer = 4 << 10
+)
+
+var upgrader = websocket.Upgrader{
+	ReadBufferSize:  readBuffer,
+	WriteBufferSize: writeBuffer,
+	WriteBufferPool: &sync.Pool{},
+	Subprotocols:    []string{"centrifuge-json", "centrifuge-protobuf"},
+	CheckOrigin:     func(*http.Request) bool { return true }, // checked before, with a better answer
+}
+
+// handshake upgrades a request to a WebSocket. What can be refused is refused
+// before, with an HTTP status.
+func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	c := &client{node: n, device: push.Device(query.Get("device")), framePing: query.Get("cf_ws_frame_ping_pong") == "true"}
+	if p := n.refusal(r, c); p != nil {
+		n.metrics.refused.WithLabelValues(string(p.Code)).Inc()
+		serve.Problem(w, r, p)
+		return
+	}
+	taker := &socketTaker{ResponseWriter: w}
+	ws, err := upgrader.Upgrade(taker, r, nil)
+	if err != nil {
+		n.metrics.refused.WithLabelValues(string(push.CodeBadRequest)).Inc()
+		return // Upgrade has answered
+	}
+	c.conn = &conn{
+		ws: ws, sock: taker.socket, codec: codecJSON, metrics: n.metrics, spawn: n.spawn,
+		limits: connLimits{n.cfg.QueueBytes, n.cfg.WriteTimeout, n.cfg.CloseTimeout},
+	}
+	if ws.Subprotocol() == "centrifuge-protobuf" || query.Get("format") == "protobuf" || query.Get("cf_protocol") == "protobuf" {
+		c.codec = codecProtobuf
+	}
+	c.id = uuid.NewString()
+	c.opened = n.now()
+	c.subs = make(map[push.Channel]*following)
+	if !n.admit(c) {
+		c.close(push.CloseShutdown)
+		c.abort()
+		return
+	}
+	n.spawn(func() {
+		err := c.run(n.bg)
+		n.log.Debug("connection ended", "client", c.id, "why", err)
+	})
+}
+
+// refusal says why the request may not become a connection, nil if it may. A
+// token that the handshake carries is verified here.
+func (n *Node) refusal(r *http.Request, c *client) *push.Problem {
+	if n.state.Load() != stateServing {
+		return push.NewProblem(push.CodeUnavailable, "this node is not serving; another will")
+	}
+	if !n.originAllowed(r) {
+		return push.NewProblem(push.CodeForbiddenOrigin, "origin %q is neither this host nor in ORIGINS", r.Header.Get("Origin"))
+	}
+	if err := c.device.Check(); err != nil {
+		return push.NewProblem(push.CodeBadRequest, "%v", err)
+	}
+	token := handshakeToken(r)
+	if token == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), n.cfg.CommandTimeout)
+	defer cancel()
+	identity, err := n.verifier.Verify(ctx, token)
+	switch {
+	case errors.Is(err, verify.ErrExpired):
+		return push.NewProblem(push.CodeTokenExpired, "get a new token and connect again")
+	case errors.Is(err, verify.ErrInvalid):
+		return push.NewProblem(push.CodeTokenInvalid, "the token in the handshake is not acceptable")
+	case err != nil:
+		n.log.Warn("token not verified", "err", err)
+		return push.NewProblem(push.CodeUnavailable, "the token cannot be verified at the moment")
+	}
+	c.hello = &identity
+	return nil
+}
+
+// handshakeToken returns the token of the Authorization header or of the query,
+// "" if there is none.
+func handshakeToken(r *http.Request) string {
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token)
+	}
+	return r.URL.Query().Get("token")
+}
+
+// originAllowed reports whether the page that opens the connection may. What
+// sends no Origin is no browser and is judged by its token alone.
+func (n *Node) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(n.cfg.Origins, "*") {
+		return true
+	}
+	if slices.ContainsFunc(n.cfg.Origins, func(o string) bool { return strings.EqualFold(o, origin) }) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
+}
+
+// A socketTaker gives the WebSocket a socket in place of the connection that it
+// takes over.
+type socketTaker struct {
+	http.ResponseWriter
+	socket *socket
+}
+
+// Hijack takes the connection over (http.Hijacker).
+func (t *socketTaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(t.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	t.socket = newSocket(c)
+	return t.socket, rw, nil
+}

@@ -1,0 +1,227 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pushcluster/pushnode/hub"
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+)
+
+// How much is asked of Redis and the store at once when all channels are gone
+// through.
+const (
+	routeBatch  = 500
+	readsAtOnce = 32
+)
+
+// grant takes the lease and notes the term.
+func (n *Node) grant(ctx context.Context) error {
+	if _, err := n.reg.Grant(ctx, n.lease()); err != nil {
+		return err
+	}
+	n.renewed.Store(n.now().UnixNano())
+	n.metrics.leases.WithLabelValues("granted").Inc()
+	return nil
+}
+
+func (n *Node) lease() registry.Lease {
+	return registry.Lease{Node: n.cfg.ID, Draining: n.state.Load() == stateDraining}
+}
+
+// keepLease renews the lease until ctx ends. Where the lease was lost or the
+// term changed, Redis may have forgotten our routes, and messages may have
+// passed us by: everything is registered and read again.
+func (n *Node) keepLease(ctx context.Context) error {
+	t := time.NewTicker(n.cfg.RenewEvery)
+	defer t.Stop()
+	var known int64 // the term that our routes are registered in; 0: none
+	if term, err := n.reg.Term(ctx); err == nil {
+		known = term.Number
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		held, term, err := n.reg.Renew(ctx, n.lease())
+		if err == nil && !held {
+			n.metrics.leases.WithLabelValues("lost").Inc()
+			n.log.Warn("lease lost, registering again", "node", n.cfg.ID)
+			term, err = n.reg.Grant(ctx, n.lease())
+			known = 0
+		}
+		if err != nil {
+			n.metrics.leases.WithLabelValues("failed").Inc()
+			n.log.Warn("lease not renewed", "node", n.cfg.ID, "err", err)
+			continue
+		}
+		n.renewed.Store(n.now().UnixNano())
+		n.metrics.leases.WithLabelValues("renewed").Inc()
+		if term.Number == known {
+			continue
+		}
+		n.metrics.leases.WithLabelValues("term").Inc()
+		n.log.Info("registering every channel again", "node", n.cfg.ID, "term", term.Number, "channels", n.hub.Len())
+		if err := n.restore(ctx, true); err != nil {
+			n.log.Warn("channels not all registered, will try again", "err", err)
+			continue // known stays behind, so the next renewal tries again
+		}
+		known = term.Number
+	}
+}
+
+// beat compares, at a slow pace, what each channel was given with what is
+// stored, and writes all routes again: it heals what no error ever reported.
+func (n *Node) beat(ctx context.Context) error {
+	t := time.NewTicker(n.cfg.BeatEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		if err := n.restore(ctx, false); err != nil {
+			n.log.Warn("beat failed", "err", err)
+		}
+	}
+}
+
+// restore registers every channel again and starts a catch-up for those that
+// lack something: for all of them where readAll is set, else for those whose
+// log has gone on.
+func (n *Node) restore(ctx context.Context, readAll bool) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readsAtOnce)
+	for batch := range slices.Chunk(n.hub.Channels(), routeBatch) {
+		routes := make([]registry.ChannelRoute, len(batch))
+		for i, ch := range batch {
+			routes[i] = registry.ChannelRoute{Channel: ch.Name(), Registration: ch.Registration()}
+		}
+		if err := n.reg.AddRoutes(ctx, n.cfg.ID, routes); err != nil {
+			return err
+		}
+		n.withdrawGone(batch)
+		for _, ch := range batch {
+			g.Go(func() error { return n.compare(ctx, ch, readAll) })
+		}
+	}
+	return g.Wait()
+}
+
+// withdrawGone removes the routes of channels that went while their routes were
+// written again.
+func (n *Node) withdrawGone(batch []*hub.Channel) {
+	for _, ch := range batch {
+		if n.hub.Channel(ch.Name()) != ch {
+			n.routes.remove(registry.ChannelRoute{Channel: ch.Name(), Registration: ch.Registration()})
+		}
+	}
+}
+
+// compare catches ch up if it lacks something.
+func (n *Node) compare(ctx context.Context, ch *hub.Channel, always bool) error {
+	reason := "term"
+	if !always {
+		reason = "beat"
+		last, err := n.reg.LastInLog(ctx, ch.Name())
+		if err != nil {
+			return err
+		}
+		if have, ok := ch.Last(); !ok || last <= have {
+			return nil
+		}
+	}
+	if _, ok := ch.Catch(); ok {
+		n.metrics.catchUps.WithLabelValues(reason).Inc()
+		n.runCatchUp(ctx, ch)
+	}
+	return nil
+}
+
+// catchUp runs a catch-up that the caller owns, in the background.
+func (n *Node) catchUp(ch *hub.Channel, reason string) {
+	n.metrics.catchUps.WithLabelValues(reason).Inc()
+	n.spawn(func() { n.runCatchUp(n.bg, ch) })
+}
+
+// runCatchUp reads what ch lacks until it lacks nothing, however long Redis or
+// the store are away; it gives up only with the node.
+func (n *Node) runCatchUp(ctx context.Context, ch *hub.Channel) {
+	pause := 50 * time.Millisecond
+	after, _ := ch.Last()
+	for {
+		p, err := n.history.read(ctx, ch.Name(), after)
+		if err == nil {
+			var done bool
+			if after, done = ch.CaughtUp(after, p.entries, p.end, p.more); done {
+				return
+			}
+			continue
+		}
+		n.log.Warn("catch-up waits", "err", err, "pause", pause)
+		select {
+		case <-n.bg.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 2*time.Second)
+		ctx = n.bg // whoever started it may have given up; the channel must not be left half-way
+	}
+}
+
+// A routeRemover removes routes of channels that have no connection any more,
+// in batches. Removing may fail: Dispatch removes what it finds stale.
+type routeRemover struct {
+	node    push.NodeID
+	reg     *registry.Registry
+	log     *slog.Logger
+	metrics *metrics
+	wake    chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	pending []registry.ChannelRoute
+}
+
+func (r *routeRemover) remove(route registry.ChannelRoute) {
+	r.mu.Lock()
+	r.pending = append(r.pending, route)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (r *routeRemover) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.wake:
+			r.flush(ctx)
+		}
+	}
+}
+
+// flush removes what is pending.
+func (r *routeRemover) flush(ctx context.Context) {
+	r.mu.Lock()
+	pending := r.pending
+	r.pending = nil
+	r.mu.Unlock()
+	for batch := range slices.Chunk(pending, routeBatch) {
+		if err := r.reg.RemoveRoutes(ctx, r.node, batch); err != nil {
+			r.metrics.dropped.WithLabelValues("route_removal").Add(float64(len(batch)))
+			r.log.Warn("routes not removed, Dispatch will find them stale", "count", len(batch), "err", err)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package node
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"pushcluster/pushnode/hub"
+)
+
+// metrics are what a node counts. Labels are bounded: outcomes and reasons of
+// this package, close reasons of package push.
+type metrics struct {
+	connects       *prometheus.CounterVec
+	refused        *prometheus.CounterVec
+	closed         *prometheus.CounterVec
+	dropped        *prometheus.CounterVec
+	entries        *prometheus.CounterVec
+	reads          *prometheus.CounterVec
+	catchUps       *prometheus.CounterVec
+	leases         *prometheus.CounterVec
+	recovered      prometheus.Counter
+	badFrames      prometheus.Counter
+	errors         prometheus.Counter
+	cursorsWritten prometheus.Counter
+	cursorFailures prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: "pushnode_" + name, Help: help})
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: "pushnode_" + name, Help: help}, []string{label})
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "pushnode_connections", Help: "Open connections."},
+		func() float64 { return float64(n.connections()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "pushnode_channels", Help: "Channels with connections here."},
+		func() float64 { return float64(n.hub.Len()) })
+	return &metrics{
+		connects:       vec("connects_total", "Connect commands, by outcome.", "outcome"),
+		refused:        vec("handshakes_refused_total", "Handshakes that were refused, by reason.", "reason"),
+		closed:         vec("connections_closed_total", "Connections closed, by the reason of the close code.", "reason"),
+		dropped:        vec("dropped_total", "What was not sent or kept, by reason.", "reason"),
+		entries:        vec("entries_total", "Entries that Dispatch delivered, by outcome.", "outcome"),
+		reads:          vec("reads_total", "Reads of a channel, by what they needed: log, or inbox as well.", "source"),
+		catchUps:       vec("catchups_total", "Catch-ups of a channel, by what started them.", "reason"),
+		leases:         vec("lease_events_total", "What happened to the lease: granted, renewed, lost, term, failed.", "event"),
+		recovered:      counter("recovered_total", "Publications that clients got by recovery."),
+		badFrames:      counter("bad_frames_total", "Frames that were not of the protocol."),
+		errors:         counter("command_errors_total", "Commands that failed for a reason of ours."),
+		cursorsWritten: counter("cursors_written_total", "Cursors written to the store."),
+		cursorFailures: counter("cursor_writes_failed_total", "Batches of cursors that the store did not take; they wait."),
+	}
+}
+
+// outcomeNames are the labels of hub outcomes.
+var outcomeNames = map[hub.Outcome]string{
+	hub.Unknown: "unknown", hub.Taken: "taken", hub.Held: "held", hub.Repeat: "repeat", hub.Gap: "gap",
+}

@@ -1,0 +1,265 @@
+// Package node is a push node: it holds WebSocket connections of the Centrifugo
+// client protocol v2, keeps the order of what they are given (package hub), and
+// tells the cluster by lease and routes which channels it serves.
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"pushcluster/pushnode/hub"
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/store"
+)
+
+// A Config sets a node's limits and paces. Zero values mean the defaults.
+type Config struct {
+	ID      push.NodeID // required; new at every start
+	Version string      // told to clients; default "pushcluster"
+	Origins []string    // page origins allowed besides the node's own, as scheme://host[:port]; "*" allows all
+
+	MaxConnections   int           // default: no limit
+	MaxSubscriptions int           // topics and others per connection; default 128
+	MaxFrame         int64         // bytes a client may send in one frame; default 64 KiB
+	QueueBytes       int           // bytes that may wait for one connection; default 1 MiB
+	PingInterval     time.Duration // default 25 s
+	PongTimeout      time.Duration // default 8 s
+	ConnectTimeout   time.Duration // from open to connect command; default 10 s
+	CommandTimeout   time.Duration // for one command; below the clients' own 5 s; default 4.5 s
+	WriteTimeout     time.Duration // for a full socket to take anything; default 10 s
+	CloseTimeout     time.Duration // for a close frame to be taken and answered; default 5 s
+	DrainTime        time.Duration // over which connections are closed at the end; default 20 s
+	RenewEvery       time.Duration // pace of the lease; default 5 s
+	BeatEvery        time.Duration // pace of comparing positions; default 30 s
+}
+
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&c.PingInterval, 25*time.Second)
+	set(&c.PongTimeout, 8*time.Second)
+	set(&c.ConnectTimeout, 10*time.Second)
+	set(&c.CommandTimeout, 4500*time.Millisecond)
+	set(&c.WriteTimeout, 10*time.Second)
+	set(&c.CloseTimeout, 5*time.Second)
+	set(&c.DrainTime, 20*time.Second)
+	set(&c.RenewEvery, 5*time.Second)
+	set(&c.BeatEvery, 30*time.Second)
+	if c.Version == "" {
+		c.Version = "pushcluster"
+	}
+	if c.MaxSubscriptions == 0 {
+		c.MaxSubscriptions = 128
+	}
+	if c.MaxFrame == 0 {
+		c.MaxFrame = 64 << 10
+	}
+	if c.QueueBytes == 0 {
+		c.QueueBytes = 1 << 20
+	}
+	return c
+}
+
+// A Verifier says whose token it is. Its errors wrap those of package verify.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (push.Identity, error)
+	Ready(ctx context.Context) error // nil if Auth answers
+}
+
+// NewID returns the id of a new node whose internal port others reach at addr
+// (host:port).
+func NewID(addr string) push.NodeID {
+	return push.NewNodeID(addr, rand.Text()[:12])
+}
+
+// A Node is one push node.
+type Node struct {
+	cfg      Config
+	verifier Verifier
+	reg      *registry.Registry
+	store    store.Store
+	log      *slog.Logger
+	metrics  *metrics
+	hub      *hub.Hub
+	history  *history
+	cursors  *cursorWriter
+	routes   *routeRemover
+	epoch    string // set by Run before the first connection
+
+	state   atomic.Int32
+	renewed atomic.Int64 // when the lease was last known good, as n.now().UnixNano
+
+	stop   context.CancelFunc // ends everything in the background
+	bg     context.Context
+	wg     sync.WaitGroup // all goroutines but those of Run
+	beaten chan struct{}  // asks for a beat now
+
+	mu      sync.Mutex // guards what follows
+	clients map[*client]struct{}
+	users   map[push.UserID]map[*client]struct{} // those that connected
+}
+
+// The states of a node.
+const (
+	stateNew int32 = iota
+	stateServing
+	stateDraining
+)
+
+// New returns a node that [Node.Run] brings to life. It does no I/O.
+func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, log *slog.Logger, prom prometheus.Registerer) (*Node, error) {
+	if cfg.ID.Addr() == "" {
+		return nil, errors.New("node: Config.ID names no address")
+	}
+	n := &Node{
+		cfg: cfg.withDefaults(), verifier: verifier, reg: reg, store: st, log: log,
+		hub:     hub.New(hub.Config{Now: reg.Now}),
+		beaten:  make(chan struct{}, 1),
+		clients: make(map[*client]struct{}),
+		users:   make(map[push.UserID]map[*client]struct{}),
+	}
+	n.metrics = newMetrics(prom, n)
+	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics}
+	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
+	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
+	n.bg, n.stop = context.WithCancel(context.Background())
+	return n, nil
+}
+
+// now returns the time by the cluster's one clock.
+func (n *Node) now() time.Time { return n.reg.Now() }
+
+// background returns the context of what outlives a request. It ends with Run.
+func (n *Node) background() context.Context { return n.bg }
+
+// Run takes the lease, serves until ctx ends, then drains: see [Node.drain].
+// It returns nil after a drain, else why the node could not go on. When it
+// returns, no goroutine of the node is left.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.wg.Wait()
+	defer n.stop()
+	epoch, err := n.store.Epoch(ctx)
+	if err != nil {
+		return fmt.Errorf("read epoch: %w", err)
+	}
+	n.epoch = epoch
+	if err := n.grant(ctx); err != nil {
+		return fmt.Errorf("take lease: %w", err)
+	}
+	n.state.Store(stateServing)
+	n.log.Info("node serves", "node", n.cfg.ID)
+	g, gctx := errgroup.WithContext(n.bg)
+	g.Go(func() error { return n.tick(gctx) })
+	g.Go(func() error { return n.keepLease(gctx) })
+	g.Go(func() error { return n.beat(gctx) })
+	g.Go(func() error { return n.cursors.run(gctx) })
+	g.Go(func() error { return n.routes.run(gctx) })
+	select {
+	case <-ctx.Done():
+	case <-gctx.Done():
+	}
+	n.drain()
+	n.stop()
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// holdsLease returns nil if the cluster sends this node what it should get: it
+// holds its lease and is not draining.
+func (n *Node) holdsLease(context.Context) error {
+	switch n.state.Load() {
+	case stateNew:
+		return errors.New("not taken yet")
+	case stateDraining:
+		return errors.New("draining")
+	}
+	if age := n.now().Sub(time.Unix(0, n.renewed.Load())); age > 3*n.cfg.RenewEvery {
+		return fmt.Errorf("not renewed for %s", age.Round(time.Second))
+	}
+	return nil
+}
+
+// enroll records that c is a connection of the identity's user. It reports
+// false if the node drains.
+func (n *Node) enroll(c *client, identity push.Identity) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	c.identity = identity
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.state.Load() != stateServing {
+		return false
+	}
+	if n.users[identity.User] == nil {
+		n.users[identity.User] = make(map[*client]struct{})
+	}
+	n.users[identity.User][c] = struct{}{}
+	return true
+}
+
+// admit takes a new connection in, unless the node drains or is full.
+func (n *Node) admit(c *client) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.state.Load() != stateServing || n.cfg.MaxConnections > 0 && len(n.clients) >= n.cfg.MaxConnections {
+		return false
+	}
+	n.clients[c] = struct{}{}
+	return true
+}
+
+// forget removes what admit and enroll recorded.
+func (n *Node) forget(c *client) {
+	c.mu.Lock()
+	user := c.identity.User
+	c.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.clients, c)
+	delete(n.users[user], c)
+	if len(n.users[user]) == 0 {
+		delete(n.users, user)
+	}
+}
+
+func (n *Node) connections() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.clients)
+}
+
+func (n *Node) allClients() []*client {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]*client, 0, len(n.clients))
+	for c := range n.clients {
+		all = append(all, c)
+	}
+	return all
+}
+
+// unsubscribe ends a subscription and, with the channel's last, its route.
+func (n *Node) unsubscribe(sub *hub.Subscription) {
+	if n.hub.Unsubscribe(sub) {
+		ch := sub.Channel()
+		n.routes.remove(registry.ChannelRoute{Channel: ch.Name(), Registration: ch.Registration()})
+	}
+}

@@ -1,0 +1,83 @@
+package node
+
+import (
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A socket is a net.Conn whose Write never blocks: what the kernel does not
+// take at once is kept until flush writes it. So a goroutine that delivers to
+// thousands of connections never waits for one of them, and an idle connection
+// needs no goroutine for writing.
+type socket struct {
+	net.Conn
+	raw syscall.RawConn // nil where the connection has none (TLS): all is left to flush
+
+	mu   sync.Mutex // guards what follows
+	rest []byte
+}
+
+func newSocket(c net.Conn) *socket {
+	s := &socket{Conn: c}
+	if sc, ok := c.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			s.raw = raw
+		}
+	}
+	return s
+}
+
+// Write takes all of p. An error means that the connection is broken.
+func (s *socket) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := 0
+	if len(s.rest) == 0 && s.raw != nil {
+		n, err := writeNow(s.raw, p)
+		if err != nil {
+			return n, err
+		}
+		taken = n
+	}
+	s.rest = append(s.rest, p[taken:]...)
+	return len(p), nil
+}
+
+// SetWriteDeadline does nothing: Write needs none, flush sets its own.
+func (s *socket) SetWriteDeadline(time.Time) error { return nil }
+
+// blocked reports whether bytes wait for flush.
+func (s *socket) blocked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.rest) > 0
+}
+
+// flush writes what waits, for at most timeout. After an error that is a
+// timeout the remainder still waits and flush may be called again. One
+// goroutine at a time may call it.
+func (s *socket) flush(timeout time.Duration) error {
+	if err := s.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+		return err
+	}
+	for {
+		s.mu.Lock()
+		rest := s.rest
+		s.mu.Unlock()
+		if len(rest) == 0 {
+			return nil
+		}
+		n, err := s.Conn.Write(rest)
+		s.mu.Lock()
+		s.rest = s.rest[n:] // Write only ever appends, so this cuts what was written
+		if len(s.rest) == 0 {
+			s.rest = nil
+		}
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/centrifugal/protocol"
+
+	"pushcluster/pushnode/verify"
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// rejectUnrecovered is the bit of a subscribe command's flag by which a client
+// asks for an error rather than a subscription that could not be recovered.
+const rejectUnrecovered = 2
+
+// publicPrefix starts the topics that every client may subscribe to.
+const publicPrefix = "public:"
+
+// subscribe runs the subscribe command for a topic.
+func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
+	req := cmd.Subscribe
+	name := push.Channel(req.Channel)
+	switch {
+	case req.Type != 0:
+		return errNotAvailable // map and poll subscriptions
+	case req.Tf != nil || name.Check() != nil:
+		return errBadRequest
+	}
+	c.mu.Lock()
+	identity, count, have := c.identity, len(c.subs), c.subs[name] != nil
+	c.mu.Unlock()
+	switch {
+	case have:
+		return errAlreadySubscribed
+	case !mayFollow(identity, name):
+		return errPermissionDenied
+	case count >= c.node.cfg.MaxSubscriptions:
+		return errLimitExceeded
+	}
+	j := &join{position: wanted(req)}
+	cursors, err := c.loadCursors(ctx, identity.User)
+	if err != nil {
+		return err
+	}
+	if cur, ok := cursors[name]; ok {
+		j.cursor = &cur
+	}
+	err = c.join(ctx, name, j)
+	if err == nil && req.Flag&rejectUnrecovered != 0 && j.position != nil && !j.result.Recovered {
+		err = errUnrecoverable
+	}
+	if err == nil {
+		err = c.keepNewCursors(ctx, identity.User, []*join{j}, cursors)
+	}
+	if err != nil {
+		if !errors.Is(err, errAlreadySubscribed) {
+			c.leave(name)
+		}
+		return err
+	}
+	c.reply(cmd.Id, &protocol.Reply{Subscribe: j.result})
+	c.release(j)
+	return nil
+}
+
+// mayFollow reports whether a client may subscribe to the topic name itself:
+// public ones, and those its token names, one by one or by prefix.
+func mayFollow(identity push.Identity, name push.Channel) bool {
+	if name.CheckTopic() != nil {
+		return false
+	}
+	if strings.HasPrefix(string(name), publicPrefix) {
+		return true
+	}
+	for _, topic := range identity.Topics {
+		if prefix, ok := strings.CutSuffix(topic, "*"); ok && strings.HasPrefix(string(name), prefix) || topic == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// unsubscribe runs the unsubscribe command. SDKs take an error for a broken
+// connection, so there is none. What the server subscribed stays.
+func (c *client) unsubscribe(ctx context.Context, req *protocol.UnsubscribeRequest) (*protocol.Reply, error) {
+	name := push.Channel(req.Channel)
+	c.mu.Lock()
+	user := c.identity.User
+	f := c.subs[name]
+	if f != nil && !f.server {
+		delete(c.subs, name)
+	}
+	c.mu.Unlock()
+	if f != nil && !f.server {
+		c.node.unsubscribe(f.sub)
+		if c.device != "" {
+			// Who unsubscribes does not want what comes until the next time.
+			c.node.cursors.drop(user, c.device, name)
+			if err := c.node.store.RemoveCursors(ctx, user, c.device, []push.Channel{name}); err != nil {
+				c.node.log.Warn("cursor not removed", "client", c.id, "err", err)
+			}
+		}
+	}
+	return &protocol.Reply{Unsubscribe: &protocol.UnsubscribeResult{}}, nil
+}
+
+// refresh runs the refresh command: a new token for the same user.
+func (c *client) refresh(ctx context.Context, req *protocol.RefreshRequest) (*protocol.Reply, error) {
+	if req.Token == "" {
+		return nil, closeError{push.CloseInvalidToken}
+	}
+	identity, err := c.node.verifier.Verify(ctx, req.Token)
+	switch {
+	case errors.Is(err, verify.ErrExpired):
+		return nil, closeError{push.CloseExpired}
+	case errors.Is(err, verify.ErrInvalid):
+		return nil, closeError{push.CloseInvalidToken}
+	case err != nil:
+		return nil, err
+	}
+	c.mu.Lock()
+	same := identity.User == c.identity.User
+	if same {
+		c.identity = identity
+	}
+	c.mu.Unlock()
+	if !same {
+		return nil, closeError{push.CloseInvalidToken}
+	}
+	result := &protocol.RefreshResult{Client: c.id}
+	result.Expires, result.Ttl = c.node.lifetime(identity)
+	return &protocol.Reply{Refresh: result}, nil
+}
+
+// rpc runs the rpc command. There is one method, ack: the client's application
+// has dealt with everything in a channel up to an offset.
+func (c *client) rpc(req *protocol.RPCRequest) (*protocol.Reply, error) {
+	if req.Method != "ack" {
+		return nil, errMethodNotFound
+	}
+	var ack struct {
+		Channel push.Channel `json:"channel"`
+		Offset  push.Offset  `json:"offset"`
+	}
+	if json.Unmarshal(req.Data, &ack) != nil || c.device == "" {
+		return nil, errBadRequest
+	}
+	c.mu.Lock()
+	user := c.identity.User
+	f := c.subs[ack.Channel]
+	c.mu.Unlock()
+	if f == nil {
+		return nil, errBadRequest
+	}
+	offset := min(ack.Offset, f.sub.Pos()) // nobody acknowledges what they were not given
+	c.node.cursors.advance(store.Cursor{
+		User: user, Device: c.device, Channel: ack.Channel,
+		Received: offset, Acknowledged: offset, UpdatedAt: c.node.now(),
+	})
+	return &protocol.Reply{Rpc: &protocol.RPCResult{Data: protocol.Raw(`{}`)}}, nil
+}

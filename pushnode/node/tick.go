@@ -1,0 +1,121 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// tickEvery is how often every connection is looked at. One sweep costs less
+// than a timer per connection, and what it judges is a matter of seconds.
+const tickEvery = 250 * time.Millisecond
+
+// provePace is how often a connection is pinged at most, beside the regular
+// pings, to learn that its device received what it was sent.
+const provePace = time.Second
+
+// tick looks at every connection until ctx ends.
+func (n *Node) tick(ctx context.Context) error {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		now := n.now()
+		for _, c := range n.allClients() {
+			c.tick(now)
+		}
+	}
+}
+
+// tick closes the connection if its time is over and pings it if that is due.
+func (c *client) tick(now time.Time) {
+	cfg := &c.node.cfg
+	c.mu.Lock()
+	refused, expires, pingSent := c.refusedAt, c.identity.ExpiresAt, c.pingSent
+	pingDue := !now.Before(c.nextPing) || c.device != "" && c.dirty.Load() && now.Sub(c.pingFirst) >= provePace
+	c.mu.Unlock()
+	switch {
+	case !refused.IsZero():
+		if now.Sub(refused) > cfg.ConnectTimeout {
+			c.close(push.CloseNormal) // it was told why, and did not go
+		}
+	case !c.connected.Load():
+		if now.Sub(c.opened) > cfg.ConnectTimeout {
+			c.close(push.CloseStale)
+		}
+	case !expires.IsZero() && now.After(expires):
+		c.close(push.CloseExpired)
+	case !pingSent.IsZero():
+		if now.Sub(pingSent) > cfg.PongTimeout {
+			c.close(push.CloseNoPong)
+		}
+	case pingDue:
+		c.ping(now)
+	}
+}
+
+// ping sends a ping behind everything the client was given, and notes how far
+// that is: the pong will prove that it received it.
+func (c *client) ping(now time.Time) {
+	c.dirty.Store(false) // before the positions are read: what comes later counts for the next ping
+	c.mu.Lock()
+	c.pingSent, c.pingFirst = now, now
+	c.nextPing = now.Add(c.node.cfg.PingInterval)
+	c.noted = c.positions(now)
+	c.mu.Unlock()
+	if c.framePing {
+		c.sendFramePing()
+		return
+	}
+	c.send(c.codec.ping)
+}
+
+// positions returns how far the client was given each channel, where that was
+// not proven before; nothing for a client without a device. c.mu is held.
+func (c *client) positions(now time.Time) []store.Cursor {
+	if c.device == "" {
+		return nil
+	}
+	var list []store.Cursor
+	for name, f := range c.subs {
+		if pos := f.sub.Pos(); pos > f.proven {
+			list = append(list, store.Cursor{User: c.identity.User, Device: c.device, Channel: name, Received: pos, UpdatedAt: now})
+		}
+	}
+	return list
+}
+
+// pong takes the answer to a ping. It reports false if none was outstanding.
+func (c *client) pong() bool {
+	c.mu.Lock()
+	if c.pingSent.IsZero() {
+		c.mu.Unlock()
+		return false
+	}
+	c.pingSent = time.Time{}
+	noted := c.noted
+	c.noted = nil
+	for _, cur := range noted {
+		if f := c.subs[cur.Channel]; f != nil {
+			f.proven = max(f.proven, cur.Received)
+		}
+	}
+	c.mu.Unlock()
+	for _, cur := range noted {
+		c.node.cursors.advance(cur)
+	}
+	return true
+}
+
+// sendFramePing sends a WebSocket ping, for clients that asked for those.
+func (c *client) sendFramePing() {
+	c.conn.mu.Lock()
+	c.conn.wsPing = true
+	c.conn.takeWriting()
+}
