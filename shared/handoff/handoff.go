@@ -1,0 +1,105 @@
+// Package handoff brings messages to Dispatch, by the way that DISPATCH_URL
+// names:
+//
+//	http://HOST:PORT, https://…   a signed POST /v1/dispatch
+//	lambda://FUNCTION             not yet
+//	sqs://QUEUE                   not yet
+//
+// A message is confirmed when Dispatch has answered that its inbox is written.
+// Whatever is not confirmed may have been handed off or not; handing it off
+// again, with again set, changes nothing where it was.
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/signature"
+)
+
+// Why a message is not confirmed, where it was not Dispatch that said why: then
+// the error is its *push.Problem.
+var (
+	ErrUnreachable = errors.New("dispatch cannot be reached")
+	ErrTimeout     = errors.New("dispatch did not answer in time")
+	ErrAnswer      = errors.New("dispatch gave an answer that cannot be understood")
+	ErrNotTried    = errors.New("not tried: an earlier part failed")
+)
+
+// Config tunes a [Client]. Its zero value is good.
+type Config struct {
+	Deadline time.Duration // for one HandOff as a whole; 0 means 5 s
+	MaxBody  int           // bytes of one request's body, unless a single message is larger; 0 means 4 MiB
+}
+
+// A Client hands messages to Dispatch. It may be used by several goroutines.
+type Client struct {
+	cfg  Config
+	url  string
+	http *http.Client
+}
+
+// New returns a client for rawURL that signs its requests with signer. It does
+// no I/O.
+func New(rawURL string, cfg Config, signer *signature.Signer) (*Client, error) {
+	if cfg.Deadline == 0 {
+		cfg.Deadline = 5 * time.Second
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = 4 << 20
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, errors.New("the URL of Dispatch cannot be parsed") // the error would tell a password
+	}
+	switch u.Scheme {
+	case "http", "https":
+	case "lambda", "sqs":
+		return nil, fmt.Errorf("hand-off by %s:// is not yet supported; use http://", u.Scheme)
+	default:
+		return nil, fmt.Errorf("hand-off by %q is not known; use http://HOST:PORT", u.Scheme)
+	}
+	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("the URL of Dispatch must be http://HOST:PORT, without user, query or fragment")
+	}
+	return &Client{cfg: cfg, url: strings.TrimSuffix(u.String(), "/") + "/v1/dispatch", http: newHTTPClient(signer)}, nil
+}
+
+// HandOff hands messages to Dispatch in their order and returns as many errors:
+// nil for each message that is confirmed. again says that any of them may have
+// been handed off before. What does not fit into one request goes in several,
+// one after the other; when one of them fails as a whole, those after it are
+// not tried, so that they do not overtake.
+func (c *Client) HandOff(ctx context.Context, messages []push.Message, again bool) []error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Deadline)
+	defer cancel()
+	errs := make([]error, len(messages))
+	for from := 0; from < len(messages); {
+		body, n, err := encode(messages[from:], again, c.cfg.MaxBody)
+		if err != nil {
+			errs[from] = err // one that cannot be encoded does not hold up the rest
+			from++
+			continue
+		}
+		if err := c.send(ctx, body, messages[from:from+n], errs[from:from+n]); err != nil {
+			for i := range errs[from:] {
+				errs[from+i] = ErrNotTried
+			}
+			for i := range n {
+				errs[from+i] = err
+			}
+			break
+		}
+		from += n
+	}
+	return errs
+}
+
+// Close closes idle connections. Calls under way go on.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
