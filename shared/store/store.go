@@ -92,12 +92,14 @@ type Inbox interface {
 	WriteInbox(ctx context.Context, entries []InboxEntry) ([]Placement, error)
 	// MoveInbox gives messages that have an entry in their channel the new,
 	// larger offset of entries, and writes those that have none. Where the
-	// entry's offset is already as large, it stays.
+	// entry's offset is already as large, it stays. An offset that another
+	// message holds is an error. What collapses is judged by the new offsets.
 	MoveInbox(ctx context.Context, entries []InboxEntry) error
 	// PlacedAt returns the offset of message id in each of channels that has it.
 	PlacedAt(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]push.Offset, error)
 	// ReadInbox returns a channel's entries by rising offset, with their
-	// messages. It leaves out what has expired or was superseded.
+	// messages. It leaves out what has expired or was superseded, and entries
+	// whose message is not there. A page with More has at least one entry.
 	ReadInbox(ctx context.Context, q InboxQuery) (InboxPage, error)
 	// LastOffset returns the largest offset of channel, 0 if it has no entry.
 	LastOffset(ctx context.Context, channel push.Channel) (push.Offset, error)
@@ -129,6 +131,17 @@ type InboxQuery struct {
 	// page; 0 means 1,000 entries and 256 KiB.
 	MaxEntries int
 	MaxBytes   int
+}
+
+// WithDefaults returns q with the bounds that it leaves open.
+func (q InboxQuery) WithDefaults() InboxQuery {
+	if q.MaxEntries <= 0 {
+		q.MaxEntries = DefaultPageEntries
+	}
+	if q.MaxBytes <= 0 {
+		q.MaxBytes = DefaultPageBytes
+	}
+	return q
 }
 
 // An InboxPage is a run of entries. Prev of its entries is not set. More is

@@ -1,0 +1,83 @@
+package sqlitestore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// LoadCursors returns one device's cursors; see [store.Cursors].
+func (s *Store) LoadCursors(ctx context.Context, user push.UserID, device push.Device) ([]store.Cursor, error) {
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	var cursors []store.Cursor
+	const text = `SELECT channel, received, acknowledged, updated FROM cursors WHERE user = ? AND device = ?`
+	err := s.query(ctx, text, []any{string(user), string(device)}, func(scan func(...any) error) (bool, error) {
+		var received, acknowledged, updated int64
+		c := store.Cursor{User: user, Device: device}
+		if err := scan(&c.Channel, &received, &acknowledged, &updated); err != nil {
+			return false, err
+		}
+		c.Received, c.Acknowledged, c.UpdatedAt = push.Offset(received), push.Offset(acknowledged), moment(updated)
+		cursors = append(cursors, c)
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load cursors of user %s: %w", user, err)
+	}
+	return cursors, nil
+}
+
+// AdvanceCursors raises cursors; see [store.Cursors].
+func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) error {
+	if len(cursors) == 0 {
+		return nil
+	}
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	cursors = slices.Clone(cursors)
+	err := s.writer.do(ctx, len(cursors), func(t *tx) error {
+		for _, c := range cursors {
+			_, err := t.exec(`INSERT INTO cursors (user, device, channel, received, acknowledged, updated)
+				VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (user, device, channel) DO UPDATE SET
+				received     = max(received, excluded.received),
+				acknowledged = max(acknowledged, excluded.acknowledged),
+				updated      = max(updated, excluded.updated)`,
+				string(c.User), string(c.Device), string(c.Channel), stored(c.Received), stored(c.Acknowledged), millis(c.UpdatedAt))
+			if err != nil {
+				return fmt.Errorf("user %s, channel %s: %w", c.User, c.Channel, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("advance cursors: %w", err)
+	}
+	return nil
+}
+
+// RemoveCursors forgets cursors of one device; see [store.Cursors].
+func (s *Store) RemoveCursors(ctx context.Context, user push.UserID, device push.Device, channels []push.Channel) error {
+	if len(channels) == 0 {
+		return nil
+	}
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	list, err := json.Marshal(channels)
+	if err != nil {
+		return fmt.Errorf("remove cursors of user %s: %w", user, err)
+	}
+	err = s.writer.do(ctx, len(channels), func(t *tx) error {
+		_, err := t.exec(`DELETE FROM cursors WHERE user = ? AND device = ? AND channel IN (SELECT value FROM json_each(?))`,
+			string(user), string(device), string(list))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove cursors of user %s: %w", user, err)
+	}
+	return nil
+}

@@ -1,0 +1,406 @@
+package storetest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+var inboxTests = []test{
+	{"inbox/placements", testPlacements},
+	{"inbox/one offset for two messages in one call", testOffsetTwice},
+	{"inbox/many entries", testManyEntries},
+	{"inbox/odd channels", testOddChannels},
+	{"inbox/placed at", testPlacedAt},
+	{"inbox/last offset", testLastOffset},
+	{"inbox/move", testMove},
+	{"inbox/move to a taken offset", testMoveTaken},
+	{"inbox/entries come with their message", testEntryFields},
+	{"inbox/range", testRange},
+	{"inbox/pages by entries", testPageEntries},
+	{"inbox/pages by bytes", testPageBytes},
+	{"inbox/default page", testDefaultPage},
+	{"inbox/expiry", testExpiry},
+	{"inbox/entries without message", testMessageGone},
+}
+
+func testPlacements(t *testing.T, s store.Store) {
+	write(t, s, entry("c", 10, "m1"), entry("c", 20, "m2"), entry("d", 10, "m1"), entry("d", 11, "m2"))
+	tests := []struct {
+		name  string
+		entry store.InboxEntry
+		want  store.Placement
+	}{
+		{"the same again", entry("c", 10, "m1"), store.Placement{Offset: 10}},
+		{"message there, offset free", entry("c", 30, "m1"), store.Placement{Offset: 10}},
+		{"message there, offset another's", entry("c", 20, "m1"), store.Placement{Offset: 10}},
+		{"message new, offset another's", entry("c", 20, "m3"), store.Placement{Offset: 20, Taken: true}},
+		{"both new", entry("c", 30, "m3"), store.Placement{Offset: 30}},
+		{"offset of another channel", entry("e", 10, "m3"), store.Placement{Offset: 10}},
+	}
+	var all []store.InboxEntry
+	for _, tt := range tests {
+		all = append(all, tt.entry)
+	}
+	placements, err := s.WriteInbox(t.Context(), all)
+	check(t, err)
+	for i, tt := range tests {
+		got := placements[i]
+		if got.Taken != tt.want.Taken || !got.Taken && got.Offset != tt.want.Offset {
+			t.Errorf("%s: WriteInbox(%s %d %s) = %+v, want %+v", tt.name, tt.entry.Channel, tt.entry.Offset, tt.entry.Message, got, tt.want)
+		}
+	}
+	insert(t, s, "m1", "m2", "m3")
+	wantOffsets(t, s, "c", 10, 20, 30)
+	wantOffsets(t, s, "d", 10, 11)
+	wantOffsets(t, s, "e", 10)
+}
+
+func testOffsetTwice(t *testing.T, s store.Store) {
+	placements, err := s.WriteInbox(t.Context(), []store.InboxEntry{
+		entry("c", 10, "m1"), entry("c", 10, "m2"), entry("c", 11, "m1"), entry("c", 12, "m3"),
+	})
+	check(t, err)
+	if placements[0].Taken == placements[1].Taken && placements[0].Offset == placements[1].Offset {
+		t.Errorf("two messages at one offset: placements %+v, want one of them taken", placements[:2])
+	}
+	if placements[3] != (store.Placement{Offset: 12}) {
+		t.Errorf("their neighbour: %+v, want offset 12", placements[3])
+	}
+	placed, err := s.PlacedAt(t.Context(), "m1", []push.Channel{"c"})
+	check(t, err)
+	for i, e := range []int{0, 2} {
+		if p := placements[e]; !p.Taken && p.Offset != placed["c"] {
+			t.Errorf("entry %d of m1 is said to be at %d, but m1 is at %d", i, p.Offset, placed["c"])
+		}
+	}
+}
+
+func testManyEntries(t *testing.T, s store.Store) {
+	const n = 700
+	id := func(i int) push.Channel { return push.Personal(push.UserID(fmt.Sprintf("user%d", i))) }
+	var entries []store.InboxEntry
+	var channels []push.Channel
+	for i := range n {
+		entries = append(entries, keyed(entry(id(i), push.Offset(1000+i), "m"), "key"))
+		channels = append(channels, id(i))
+	}
+	some := slices.Clone(entries[n/3 : n/2]) // were there before, at other offsets
+	for i := range some {
+		some[i].Offset += 5000
+	}
+	write(t, s, some...)
+
+	placements, err := s.WriteInbox(t.Context(), entries)
+	check(t, err)
+	placed, err := s.PlacedAt(t.Context(), "m", channels)
+	check(t, err)
+	for i, e := range entries {
+		want := e.Offset
+		if i >= n/3 && i < n/2 {
+			want += 5000
+		}
+		if placements[i] != (store.Placement{Offset: want}) || placed[e.Channel] != want {
+			t.Fatalf("entry %d: placement %+v, placed at %d, want %d", i, placements[i], placed[e.Channel], want)
+		}
+		entries[i].Offset += 10_000
+	}
+
+	check(t, s.MoveInbox(t.Context(), entries))
+	placed, err = s.PlacedAt(t.Context(), "m", channels)
+	check(t, err)
+	for _, e := range entries {
+		if placed[e.Channel] != e.Offset {
+			t.Fatalf("after the move %s is at %d, want %d", e.Channel, placed[e.Channel], e.Offset)
+		}
+	}
+}
+
+func testOddChannels(t *testing.T, s store.Store) {
+	var entries []store.InboxEntry
+	want := make(map[push.Channel]push.Offset)
+	for i, name := range oddNames {
+		for j, channel := range []push.Channel{push.Channel(name), push.Personal(push.UserID(name))} {
+			offset := push.Offset(100*i + j + 1)
+			entries = append(entries, keyed(entry(channel, offset, push.MessageID(name)), name))
+			want[channel] = offset
+		}
+		insert(t, s, push.MessageID(name))
+	}
+	write(t, s, entries...)
+	for channel, offset := range want {
+		wantOffsets(t, s, channel, offset)
+		last, err := s.LastOffset(t.Context(), channel)
+		check(t, err)
+		if last != offset {
+			t.Errorf("LastOffset(%q) = %d, want %d", channel, last, offset)
+		}
+	}
+	placed, err := s.PlacedAt(t.Context(), "$where", slices.Collect(maps.Keys(want)))
+	check(t, err)
+	if want := map[push.Channel]push.Offset{"$where": want["$where"], "#$where": want["#$where"]}; !maps.Equal(placed, want) {
+		t.Errorf("PlacedAt($where) = %v, want %v", placed, want)
+	}
+}
+
+func testPlacedAt(t *testing.T, s store.Store) {
+	write(t, s, entry("c", 10, "m1"), entry("d", 20, "m1"), entry("e", 30, "m1"), entry("d", 21, "m2"))
+	got, err := s.PlacedAt(t.Context(), "m1", []push.Channel{"c", "d", "nowhere", "c"})
+	check(t, err)
+	if want := map[push.Channel]push.Offset{"c": 10, "d": 20}; !maps.Equal(got, want) {
+		t.Errorf("PlacedAt(m1; c, d, nowhere, c) = %v, want %v", got, want)
+	}
+	got, err = s.PlacedAt(t.Context(), "unknown", []push.Channel{"c", "d"})
+	check(t, err)
+	if len(got) != 0 {
+		t.Errorf("PlacedAt(unknown) = %v, want nothing", got)
+	}
+}
+
+func testLastOffset(t *testing.T, s store.Store) {
+	const largest = 1<<53 - 1
+	for i, step := range []struct {
+		offset push.Offset
+		want   push.Offset
+	}{{0, 0}, {500, 500}, {100, 500}, {501, 501}, {largest, largest}} {
+		if step.offset != 0 {
+			write(t, s, entry("c", step.offset, push.MessageID(fmt.Sprint("m", i))))
+		}
+		got, err := s.LastOffset(t.Context(), "c")
+		check(t, err)
+		if got != step.want {
+			t.Errorf("LastOffset after writing %d = %d, want %d", step.offset, got, step.want)
+		}
+	}
+	got, err := s.LastOffset(t.Context(), "cc")
+	check(t, err)
+	if got != 0 {
+		t.Errorf("LastOffset of a channel without entries = %d, want 0", got)
+	}
+}
+
+func testMove(t *testing.T, s store.Store) {
+	insert(t, s, "m1", "m2", "m3", "m4", "m5")
+	write(t, s, entry("c", 10, "m1"), entry("c", 11, "m2"), entry("c", 12, "m3"), entry("d", 10, "m1"))
+	move := []store.InboxEntry{
+		entry("c", 20, "m1"), // larger: moves
+		entry("c", 5, "m2"),  // smaller: stays
+		entry("c", 12, "m3"), // the same: stays
+		entry("c", 21, "m4"), // not there: is written
+	}
+	for range 2 { // a repeat changes nothing
+		check(t, s.MoveInbox(t.Context(), move))
+		placed := make(map[push.MessageID]push.Offset)
+		for _, e := range read(t, s, store.InboxQuery{Channel: "c"}) {
+			placed[e.Message.ID] = e.Offset
+		}
+		if want := map[push.MessageID]push.Offset{"m1": 20, "m2": 11, "m3": 12, "m4": 21}; !maps.Equal(placed, want) {
+			t.Fatalf("after the move the channel holds %v, want %v", placed, want)
+		}
+	}
+	wantOffsets(t, s, "d", 10)
+	at, err := s.PlacedAt(t.Context(), "m1", []push.Channel{"c", "d"})
+	check(t, err)
+	if want := map[push.Channel]push.Offset{"c": 20, "d": 10}; !maps.Equal(at, want) {
+		t.Errorf("PlacedAt(m1) = %v, want %v", at, want)
+	}
+	write(t, s, entry("c", 10, "m5")) // the old place is free again
+}
+
+func testMoveTaken(t *testing.T, s store.Store) {
+	insert(t, s, "m1", "m2", "m3")
+	write(t, s, entry("c", 10, "m1"), entry("c", 20, "m2"))
+	for name, e := range map[string]store.InboxEntry{"an entry": entry("c", 20, "m1"), "a new message": entry("c", 20, "m3")} {
+		if err := s.MoveInbox(t.Context(), []store.InboxEntry{e}); err == nil {
+			t.Errorf("moving %s to another message's offset succeeded", name)
+		}
+	}
+	wantOffsets(t, s, "c", 10, 20)
+}
+
+func testEntryFields(t *testing.T, s store.Store) {
+	r := message("m1")
+	r.Event, r.CollapseKey, r.Trace, r.Data = "e", "k", "tr", json.RawMessage(`{ "a": 1.0 }`)
+	r.To = push.Recipients{Users: []push.UserID{"42"}}
+	_, err := s.InsertMessages(t.Context(), []store.Record{r})
+	check(t, err)
+	write(t, s, keyed(entry("c", 10, "m1"), "k"))
+
+	got := read(t, s, store.InboxQuery{Channel: "c"})
+	r.To = push.Recipients{}
+	want := []push.Entry{{Channel: "c", Offset: 10, Message: &r.Message}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("ReadInbox = %+v of %+v,\nwant %+v of %+v", got, got[0].Message, want, want[0].Message)
+	}
+}
+
+func testRange(t *testing.T, s store.Store) {
+	for i := range 5 {
+		id := push.MessageID(fmt.Sprint("m", i))
+		insert(t, s, id)
+		write(t, s, entry("c", push.Offset(50-10*i), id), entry("cc", push.Offset(i+1), id), entry("b", push.Offset(i+1), id))
+	}
+	tests := map[string]struct {
+		after, upTo push.Offset
+		want        []push.Offset
+	}{
+		"all":                   {0, 0, []push.Offset{10, 20, 30, 40, 50}},
+		"after is left out":     {20, 0, []push.Offset{30, 40, 50}},
+		"after between":         {25, 0, []push.Offset{30, 40, 50}},
+		"up to is included":     {0, 30, []push.Offset{10, 20, 30}},
+		"both":                  {10, 40, []push.Offset{20, 30, 40}},
+		"empty":                 {40, 40, nil},
+		"the wrong way round":   {40, 10, nil},
+		"behind the last":       {50, 0, nil},
+		"from beyond any place": {1<<64 - 1, 0, nil},
+	}
+	for name, tt := range tests {
+		page, err := s.ReadInbox(t.Context(), store.InboxQuery{Channel: "c", After: tt.after, UpTo: tt.upTo, Now: base})
+		check(t, err)
+		var got []push.Offset
+		for _, e := range page.Entries {
+			got = append(got, e.Offset)
+		}
+		if !slices.Equal(got, tt.want) || page.More {
+			t.Errorf("%s: reading after %d up to %d gives %v, more %v; want %v", name, tt.after, tt.upTo, got, page.More, tt.want)
+		}
+	}
+}
+
+func testPageEntries(t *testing.T, s store.Store) {
+	var want []push.Offset
+	for i := range push.Offset(10) {
+		id := push.MessageID(fmt.Sprint("m", i))
+		insert(t, s, id)
+		write(t, s, entry("c", i+1, id))
+		want = append(want, i+1)
+	}
+	for _, size := range []int{1, 3, 9, 10, 11} {
+		q := store.InboxQuery{Channel: "c", Now: base, MaxEntries: size}
+		page, err := s.ReadInbox(t.Context(), q)
+		check(t, err)
+		if n := min(size, 10); len(page.Entries) != n || size < 10 && !page.More || size > 10 && page.More {
+			t.Errorf("a page of %d: %d entries, more %v", size, len(page.Entries), page.More)
+		}
+		var got []push.Offset
+		for _, e := range read(t, s, q) {
+			got = append(got, e.Offset)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("in pages of %d: %v, want %v", size, got, want)
+		}
+	}
+}
+
+func testPageBytes(t *testing.T, s store.Store) {
+	for i, size := range []int{100, 100, 100, 1000, 10, 10} {
+		r := message(push.MessageID(fmt.Sprint("m", i)))
+		r.Data = bytes.Repeat([]byte("1"), size)
+		_, err := s.InsertMessages(t.Context(), []store.Record{r})
+		check(t, err)
+		write(t, s, entry("c", push.Offset(i+1), r.ID))
+	}
+	tests := map[string]struct {
+		most int
+		want []int // entries of each page
+	}{
+		"one at least":            {1, []int{1, 1, 1, 1, 1, 1}},
+		"two fit":                 {200, []int{2, 1, 1, 2}},
+		"the third is too much":   {299, []int{2, 1, 1, 2}},
+		"three fit":               {300, []int{3, 1, 2}},
+		"the large one alone":     {1009, []int{3, 1, 2}},
+		"the large one, and more": {1020, []int{3, 3}},
+		"all":                     {1320, []int{6}},
+	}
+	for name, tt := range tests {
+		var got []int
+		q := store.InboxQuery{Channel: "c", Now: base, MaxBytes: tt.most}
+		for len(got) < 10 {
+			page, err := s.ReadInbox(t.Context(), q)
+			check(t, err)
+			got = append(got, len(page.Entries))
+			if !page.More {
+				break
+			}
+			q.After = page.Entries[len(page.Entries)-1].Offset
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: pages of at most %d bytes hold %v entries, want %v", name, tt.most, got, tt.want)
+		}
+	}
+}
+
+func testDefaultPage(t *testing.T, s store.Store) {
+	small, large := message("small"), message("large")
+	large.Data = bytes.Repeat([]byte("1"), push.MaxData)
+	var records []store.Record
+	var entries []store.InboxEntry
+	for i := range store.DefaultPageEntries + 1 {
+		small.ID = push.MessageID(fmt.Sprint("small", i))
+		records, entries = append(records, small), append(entries, entry("many", push.Offset(i+1), small.ID))
+	}
+	for i := range 6 {
+		large.ID = push.MessageID(fmt.Sprint("large", i))
+		records, entries = append(records, large), append(entries, entry("heavy", push.Offset(i+1), large.ID))
+	}
+	_, err := s.InsertMessages(t.Context(), records)
+	check(t, err)
+	write(t, s, entries...)
+	for channel, want := range map[push.Channel]int{"many": store.DefaultPageEntries, "heavy": store.DefaultPageBytes / push.MaxData} {
+		page, err := s.ReadInbox(t.Context(), store.InboxQuery{Channel: channel, Now: base})
+		check(t, err)
+		if len(page.Entries) != want || !page.More {
+			t.Errorf("channel %s: a page without bounds holds %d entries, more %v; want %d and more", channel, len(page.Entries), page.More, want)
+		}
+	}
+}
+
+func testExpiry(t *testing.T, s store.Store) {
+	insert(t, s, "m1", "m2", "m3")
+	first, second := entry("c", 10, "m1"), entry("c", 11, "m2")
+	first.ExpiresAt, second.ExpiresAt = base.Add(time.Second), base.Add(time.Minute)
+	write(t, s, first, second, entry("c", 12, "m3"))
+	for name, tt := range map[string]struct {
+		now  time.Time
+		want []push.Offset
+	}{
+		"before":                {base.Add(time.Second - time.Millisecond), []push.Offset{10, 11, 12}},
+		"at its expiry it goes": {base.Add(time.Second), []push.Offset{11, 12}},
+		"after":                 {base.Add(2 * time.Minute), []push.Offset{12}},
+		"all":                   {base.Add(2 * time.Hour), nil},
+	} {
+		var got []push.Offset
+		for _, e := range read(t, s, store.InboxQuery{Channel: "c", Now: tt.now, MaxEntries: 1}) {
+			got = append(got, e.Offset)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: reading at base+%v gives %v, want %v", name, tt.now.Sub(base), got, tt.want)
+		}
+	}
+}
+
+func testMessageGone(t *testing.T, s store.Store) {
+	insert(t, s, "here")
+	var entries []store.InboxEntry
+	for i := range push.Offset(70) {
+		entries = append(entries, entry("c", i+1, push.MessageID(fmt.Sprint("gone", i))))
+	}
+	write(t, s, append(entries, entry("c", 100, "here"), entry("c", 101, "gone"))...)
+	for _, size := range []int{1, 5, 0} {
+		var got []push.Offset
+		for _, e := range read(t, s, store.InboxQuery{Channel: "c", MaxEntries: size}) {
+			got = append(got, e.Offset)
+		}
+		if want := []push.Offset{100}; !slices.Equal(got, want) {
+			t.Errorf("in pages of %d: %v, want %v", size, got, want)
+		}
+	}
+}
