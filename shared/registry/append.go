@@ -1,0 +1,282 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"pushcluster/shared/push"
+)
+
+//go:embed append.lua
+var appendText string
+
+// olderMargin is how far the clock that stamped a message may be ahead of
+// Redis', when it is asked whether the message is older than the term.
+const olderMargin = time.Minute
+
+// An Item is one message for one channel.
+type Item struct {
+	Channel push.Channel
+	Message *push.Message // not changed, and not kept after the call
+	// Again is true if the message may have been appended before, by anybody.
+	Again bool
+	// Asked is true if the inbox was asked where it has the message: at Placed,
+	// or nowhere if that is zero. It is needed only where an earlier call
+	// answered Ask.
+	Asked  bool
+	Placed push.Offset
+}
+
+// Appended is the outcome of [Registry.Append].
+type Appended struct {
+	Term  push.Term      // the term that the offsets belong to
+	Items []AppendedItem // in the order of the call
+}
+
+// An AppendedItem is the outcome of one [Item].
+type AppendedItem struct {
+	Offset push.Offset
+	// Prev is the offset before it in the log; zero if that is not known.
+	Prev push.Offset
+	// Repeat is true if the message had this offset before the call.
+	Repeat bool
+	// Ask is true if nothing was appended, because the message may have been
+	// before and only the inbox knows. Ask it and append again with Asked.
+	Ask    bool
+	Routes []Route
+	Err    error // this item failed; whether it was appended is not known
+}
+
+// A Route says that the channel has connections on the node, by this
+// registration.
+type Route struct {
+	Node         push.NodeID
+	Registration int64
+}
+
+// Append gives each item its place in its channel's log, in one pipeline and
+// in the order of items, and returns the places with each channel's routes. A
+// message that the log still holds keeps its place. All offsets of the answer
+// are above the floor and below the ceiling of the one term they belong to;
+// only an offset that came in as Placed may be below the floor.
+//
+// An error means that nothing is known about any item. Append may be repeated:
+// it finds what it did before.
+func (r *Registry) Append(ctx context.Context, items []Item) (Appended, error) {
+	if len(items) == 0 {
+		t, err := r.known(ctx)
+		return Appended{Term: t}, err
+	}
+	payloads, err := r.payloads(items)
+	if err != nil {
+		return Appended{}, err
+	}
+	t, err := r.known(ctx)
+	if err != nil {
+		return Appended{}, err
+	}
+	var before []AppendedItem // what this call did in a term that then ended
+	for range settleTries {
+		results, marker, err := r.appendOnce(ctx, t, items, payloads)
+		if err != nil {
+			return Appended{}, err
+		}
+		for i := range before {
+			// What this call itself appended is no repeat.
+			results[i].Repeat = results[i].Repeat && (before[i].Repeat || before[i].Offset != results[i].Offset)
+		}
+		var same bool
+		if t, same, err = r.still(ctx, t, marker); err != nil {
+			return Appended{}, err
+		}
+		if same {
+			if t, same, err = r.ensureBelow(ctx, t, largest(results)); err != nil {
+				return Appended{}, err
+			}
+		}
+		if same {
+			return Appended{Term: t, Items: results}, nil
+		}
+		before = results
+	}
+	return Appended{}, ErrUnsettled
+}
+
+func largest(results []AppendedItem) push.Offset {
+	var most push.Offset
+	for i := range results {
+		most = max(most, results[i].Offset)
+	}
+	return most
+}
+
+// payloads encodes each message of items once.
+func (r *Registry) payloads(items []Item) (map[*push.Message][]byte, error) {
+	channels := make(map[*push.Message]int)
+	for i := range items {
+		channels[items[i].Message]++
+	}
+	encoded := make(map[*push.Message][]byte, len(channels))
+	for m, n := range channels {
+		b, err := encodeMessage(m, len(m.Data)*n <= r.cfg.MaxSpread)
+		if err != nil {
+			return nil, err
+		}
+		encoded[m] = b
+	}
+	return encoded, nil
+}
+
+// appendOnce appends items under the floor of term t and returns the marker
+// that was read before them in the same pipeline.
+func (r *Registry) appendOnce(ctx context.Context, t push.Term, items []Item, payloads map[*push.Message][]byte) ([]AppendedItem, string, error) {
+	results := make([]AppendedItem, len(items))
+	todo := make([]int, len(items))
+	for i := range todo {
+		todo[i] = i
+	}
+	for try := 0; ; try++ {
+		cmds, marker, err := r.appendPipeline(ctx, t, items, payloads, todo)
+		if err != nil {
+			return nil, "", err
+		}
+		var unknown []int // what found no script on its server
+		for n, i := range todo {
+			reply, err := cmds[n].Result()
+			if err != nil {
+				if redis.HasErrorPrefix(err, "NOSCRIPT") {
+					unknown = append(unknown, i)
+				}
+				err = fmt.Errorf("append to %s: %w", items[i].Channel, err)
+			} else {
+				results[i], err = decodeAppended(reply)
+			}
+			results[i].Err = err
+		}
+		if len(unknown) == 0 || try == 3 {
+			return results, marker, nil
+		}
+		if err := r.loadScript(ctx); err != nil {
+			return nil, "", err
+		}
+		todo = unknown
+	}
+}
+
+func (r *Registry) appendPipeline(ctx context.Context, t push.Term, items []Item, payloads map[*push.Message][]byte, todo []int) ([]*redis.Cmd, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(todo))*time.Millisecond/2)
+	defer cancel()
+	floor := strconv.FormatUint(uint64(t.Floor), 10)
+	age, keep := r.cfg.MaxAge.Milliseconds(), r.cfg.Keep.Milliseconds()
+	p := r.rdb.Pipeline()
+	get, clock := p.Get(ctx, termKey), p.Time(ctx)
+	cmds := make([]*redis.Cmd, len(todo))
+	for n, i := range todo {
+		it := &items[i]
+		c := it.Channel
+		cmds[n] = p.EvalSha(ctx, appendScript.Hash(), []string{logKey(c), seenKey(c), lastKey(c), routesKey(c)},
+			string(it.Message.ID), payloads[it.Message], floor, r.mustAsk(t, it), uint64(it.Placed),
+			r.cfg.MaxEntries, r.cfg.MaxBytes, age, keep)
+	}
+	sent := time.Now()
+	_, _ = p.Exec(ctx) // each command has its own error
+	if now, err := clock.Result(); err == nil {
+		r.clock.heard(now, sent)
+	}
+	marker, err := get.Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, "", fmt.Errorf("append: %w", err)
+	}
+	return cmds, marker, nil
+}
+
+// mustAsk returns "1" if the message of it may stand in the inbox where neither
+// the caller nor the log would know.
+func (r *Registry) mustAsk(t push.Term, it *Item) string {
+	older := push.OffsetAt(it.Message.CreatedAt.Add(-olderMargin)) <= t.Floor
+	if !it.Asked && (it.Again || older && t.Number > 1) {
+		return "1"
+	}
+	return "0"
+}
+
+var appendScript = redis.NewScript(appendText)
+
+// loadScript gives the append script to every primary.
+func (r *Registry) loadScript(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	load := func(ctx context.Context, c *redis.Client) error {
+		return c.ScriptLoad(ctx, appendText).Err()
+	}
+	var err error
+	if cluster, ok := r.rdb.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, load)
+	} else {
+		err = r.rdb.ScriptLoad(ctx, appendText).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("load the append script: %w", err)
+	}
+	return nil
+}
+
+// decodeAppended reads the answer of the append script.
+func decodeAppended(reply any) (AppendedItem, error) {
+	parts, ok := reply.([]any)
+	if !ok || len(parts) != 4 {
+		return AppendedItem{}, fmt.Errorf("%w: append answered %T", errBadReply, reply)
+	}
+	var a AppendedItem
+	var err error
+	switch what := parts[0]; what {
+	case "ask":
+		return AppendedItem{Ask: true}, nil
+	case "repeat":
+		a.Repeat = true
+	case "new":
+	default:
+		return AppendedItem{}, fmt.Errorf("%w: append answered %.40q", errBadReply, fmt.Sprint(what))
+	}
+	if a.Offset, err = parseOffset(parts[1]); err != nil {
+		return AppendedItem{}, err
+	}
+	if a.Prev, err = parseOffset(parts[2]); err != nil {
+		return AppendedItem{}, err
+	}
+	if a.Offset <= a.Prev {
+		return AppendedItem{}, fmt.Errorf("%w: predecessor %d of %d", errBadReply, a.Prev, a.Offset)
+	}
+	a.Routes, err = decodeRoutes(parts[3])
+	return a, err
+}
+
+// decodeRoutes reads node, registration, node, registration …; a route that
+// cannot be one is left out.
+func decodeRoutes(reply any) ([]Route, error) {
+	flat, ok := reply.([]any)
+	if !ok || len(flat)%2 != 0 {
+		return nil, fmt.Errorf("%w: routes are a %T", errBadReply, reply)
+	}
+	var routes []Route
+	for i := 0; i < len(flat); i += 2 {
+		node, ok1 := flat[i].(string)
+		number, ok2 := flat[i+1].(string)
+		if !ok1 || !ok2 {
+			return nil, fmt.Errorf("%w: a route is a %T and a %T", errBadReply, flat[i], flat[i+1])
+		}
+		registration, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+		if err != nil || node == "" {
+			continue
+		}
+		routes = append(routes, Route{push.NodeID(node), registration})
+	}
+	return routes, nil
+}

@@ -1,0 +1,221 @@
+package registry_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/registry/registrytest"
+)
+
+func TestAppend(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		term := b.term(t)
+		if err := b.AddRoutes(t.Context(), "n1", []registry.ChannelRoute{{Channel: "#42", Registration: 7}}); err != nil {
+			t.Fatal(err)
+		}
+		first := b.add(t, "#42", "m1")
+		if first.Offset <= term.Floor || first.Offset >= b.term(t).Ceiling {
+			t.Errorf("offset %d is not between floor %d and ceiling %d", first.Offset, term.Floor, b.term(t).Ceiling)
+		}
+		if first.Prev != 0 || first.Repeat || first.Ask {
+			t.Errorf("first append = %+v, want a new one without predecessor", first)
+		}
+		if want := []registry.Route{{Node: "n1", Registration: 7}}; !slices.Equal(first.Routes, want) {
+			t.Errorf("routes = %v, want %v", first.Routes, want)
+		}
+		second := b.add(t, "#42", "m2")
+		if second.Offset <= first.Offset || second.Prev != first.Offset {
+			t.Errorf("second append = %+v, want it after %d", second, first.Offset)
+		}
+		again := b.append(t, registry.Item{Channel: "#42", Message: message("m2"), Again: true}).Items[0]
+		if !again.Repeat || again.Offset != second.Offset || again.Prev != first.Offset || len(again.Routes) != 1 {
+			t.Errorf("append of m2 again = %+v, want a repeat of %+v", again, second)
+		}
+		other := b.add(t, "news", "m2")
+		if other.Repeat || other.Prev != 0 {
+			t.Errorf("append of m2 to another channel = %+v, want a new one", other)
+		}
+	})
+}
+
+func TestAppendManyAtOnceKeepsOrder(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		var items []registry.Item
+		for i := range 50 {
+			items = append(items, registry.Item{Channel: "room:7", Message: message(fmt.Sprint("m", i))})
+		}
+		got := b.append(t, items...)
+		for i := 1; i < len(got.Items); i++ {
+			if got.Items[i].Prev != got.Items[i-1].Offset {
+				t.Fatalf("item %d has predecessor %d, want %d", i, got.Items[i].Prev, got.Items[i-1].Offset)
+			}
+		}
+		if p := b.read(t, registry.LogQuery{Channel: "room:7"}); len(p.Entries) != 50 {
+			t.Errorf("the log holds %d entries, want 50", len(p.Entries))
+		}
+	})
+}
+
+func TestAppendAsks(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		b.term(t)
+		s.FlushAll() // the second term: messages of before it are older than it
+		term := b.term(t)
+		old, fresh := message("old"), message("fresh")
+		old.CreatedAt = term.Floor.Time().Add(-time.Hour)
+		fresh.CreatedAt = term.Floor.Time().Add(2 * time.Minute)
+		tests := map[string]struct {
+			item registry.Item
+			want registry.AppendedItem
+		}{
+			"first attempt": {registry.Item{Message: fresh}, registry.AppendedItem{}},
+			"again":         {registry.Item{Message: fresh, Again: true}, registry.AppendedItem{Ask: true}},
+			"older":         {registry.Item{Message: old}, registry.AppendedItem{Ask: true}},
+			"again, asked":  {registry.Item{Message: fresh, Again: true, Asked: true}, registry.AppendedItem{}},
+			"older, asked":  {registry.Item{Message: old, Asked: true}, registry.AppendedItem{}},
+			"placed": {registry.Item{Message: old, Asked: true, Placed: 12345},
+				registry.AppendedItem{Offset: 12345, Repeat: true}},
+		}
+		for name, tt := range tests {
+			t.Run(name, func(t *testing.T) {
+				tt.item.Channel = push.Channel(name)
+				if err := b.AddRoutes(t.Context(), "n1", []registry.ChannelRoute{{Channel: tt.item.Channel, Registration: 1}}); err != nil {
+					t.Fatal(err)
+				}
+				got := b.append(t, tt.item).Items[0]
+				if got.Ask != tt.want.Ask || got.Repeat != tt.want.Repeat || tt.want.Offset != 0 && got.Offset != tt.want.Offset {
+					t.Errorf("Append(%s) = %+v, want %+v", name, got, tt.want)
+				}
+				if !got.Ask && len(got.Routes) != 1 {
+					t.Errorf("Append(%s) returned %d routes, want 1", name, len(got.Routes))
+				}
+				entries := b.read(t, registry.LogQuery{Channel: tt.item.Channel}).Entries
+				if appended := len(entries) == 1; appended != (!got.Ask && !got.Repeat) {
+					t.Errorf("Append(%s) left %d entries in the log", name, len(entries))
+				}
+			})
+		}
+	})
+}
+
+func TestLogIsBounded(t *testing.T) {
+	big := strings.Repeat("x", 1000)
+	tests := map[string]struct {
+		cfg  registry.Config
+		want int // entries that stay of 40 with 1,000 bytes of data
+	}{
+		"by count": {registry.Config{MaxEntries: 10}, 10},
+		"by bytes": {registry.Config{MaxBytes: 12_500}, 10},
+		"by both":  {registry.Config{MaxEntries: 20, MaxBytes: 12_500}, 10},
+		"not":      {registry.Config{}, 40},
+	}
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		for name, tt := range tests {
+			t.Run(name, func(t *testing.T) {
+				b := newBench(t, s, tt.cfg)
+				s.FlushAll()
+				var items []registry.Item
+				for i := range 40 {
+					m := message(fmt.Sprintf("m%02d", i))
+					m.Data = []byte(`"` + big + `"`)
+					items = append(items, registry.Item{Channel: "c", Message: m, Asked: true})
+				}
+				places := b.append(t, items...)
+				page := b.read(t, registry.LogQuery{Channel: "c", MaxBytes: 1 << 20})
+				if len(page.Entries) != tt.want {
+					t.Fatalf("the log holds %d entries, want %d", len(page.Entries), tt.want)
+				}
+				if last := page.Entries[len(page.Entries)-1]; last.Message.ID != "m39" {
+					t.Errorf("the newest entry is %s, want m39", last.Message.ID)
+				}
+				gone := b.append(t, items[0]).Items[0]
+				if wasKept := tt.want == 40; gone.Repeat != wasKept || (gone.Offset == places.Items[0].Offset) != wasKept {
+					t.Errorf("the oldest again = %+v, first at %d; is it kept: %v", gone, places.Items[0].Offset, wasKept)
+				}
+			})
+		}
+	})
+}
+
+func TestAgedOutLogKeepsItsEnd(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{MaxAge: 50 * time.Millisecond})
+		first := b.add(t, "#42", "m1")
+		eventually(t, func() error {
+			if n := len(b.read(t, registry.LogQuery{Channel: "#42"}).Entries); n > 0 {
+				return fmt.Errorf("the log still holds %d", n)
+			}
+			return nil
+		})
+		page := b.read(t, registry.LogQuery{Channel: "#42", After: first.Offset})
+		if !page.ReachesBack || page.Last != first.Offset {
+			t.Errorf("read after the only message = %+v, want it to reach back", page)
+		}
+		if page := b.read(t, registry.LogQuery{Channel: "#42", After: first.Offset - 1}); page.ReachesBack {
+			t.Errorf("read before the only message = %+v, want it not to reach back", page)
+		}
+		if second := b.add(t, "#42", "m2"); second.Prev != first.Offset {
+			t.Errorf("the next message has predecessor %d, want %d", second.Prev, first.Offset)
+		}
+	})
+}
+
+func TestSpreadMessageIsAReference(t *testing.T) {
+	b := newBench(t, registrytest.Redis(t), registry.Config{MaxSpread: 100})
+	m := message("m1")
+	b.append(t, registry.Item{Channel: "a", Message: m})
+	var items []registry.Item
+	for i := range 20 {
+		items = append(items, registry.Item{Channel: push.Channel(fmt.Sprint("c", i)), Message: m})
+	}
+	b.append(t, items...)
+	if e := b.read(t, registry.LogQuery{Channel: "a"}).Entries; len(e) != 1 || string(e[0].Message.Data) != string(m.Data) {
+		t.Errorf("one channel's entry = %+v, want its data", e)
+	}
+	if e := b.read(t, registry.LogQuery{Channel: "c3"}).Entries; len(e) != 1 || len(e[0].Message.Data) != 0 || e[0].Message.ID != "m1" {
+		t.Errorf("an entry of 20 = %+v, want it without data", e)
+	}
+	if len(m.To.Users) != 1 || len(m.Data) == 0 {
+		t.Errorf("Append changed the message: %+v", m)
+	}
+}
+
+func TestAppendReportsWhatOneChannelDid(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		if _, err := registrytest.Do(s.Addr(), "SET", "push:{bad}:log", "no stream"); err != nil {
+			t.Fatal(err)
+		}
+		a, err := b.Append(t.Context(), []registry.Item{
+			{Channel: "bad", Message: message("m1")}, {Channel: "good", Message: message("m1")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Items[0].Err == nil || a.Items[1].Err != nil || a.Items[1].Offset == 0 {
+			t.Errorf("Append to a broken and a sound channel = %+v", a.Items)
+		}
+	})
+}
+
+func TestAppendWithoutRedis(t *testing.T) {
+	s := registrytest.Redis(t)
+	b := newBench(t, s, registry.Config{Timeout: 200 * time.Millisecond})
+	b.add(t, "c", "m1")
+	s.Stop()
+	if a, err := b.Append(t.Context(), []registry.Item{{Channel: "c", Message: message("m2")}}); err == nil {
+		t.Errorf("Append without Redis = %+v, want an error", a)
+	}
+	s.Start()
+	eventually(t, func() error {
+		_, err := b.Append(t.Context(), []registry.Item{{Channel: "c", Message: message("m2"), Asked: true}})
+		return err
+	})
+}

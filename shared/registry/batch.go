@@ -1,0 +1,135 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	laneQueue    = 4096 // operations that wait in one lane; more wait to be let in
+	laneBatch    = 512  // operations in one pipeline
+	routesPerOp  = 256  // route writes in one operation
+	routesAtOnce = 4    // operations of one call under way at a time
+)
+
+// lanes let concurrent small operations share pipelines: while one is under
+// way in a lane, the next operations gather there. Each pipeline reads the
+// term's marker first, for all its operations.
+type lanes struct {
+	r    *Registry
+	next atomic.Uint64
+	all  []*lane
+}
+
+type lane struct {
+	queue chan *op // never closed
+
+	mu      sync.Mutex // guards what follows
+	running bool       // somebody drains queue
+}
+
+// An op is some commands that share a pipeline with others. The fields after
+// done are written before it is closed.
+type op struct {
+	add    func(redis.Pipeliner)
+	done   chan struct{}
+	marker string // what push:term held, "" if it was gone
+	err    error  // the marker could not be read; then nothing is known
+}
+
+func newLanes(r *Registry) *lanes {
+	l := &lanes{r: r}
+	for range r.cfg.Lanes {
+		l.all = append(l.all, &lane{queue: make(chan *op, laneQueue)})
+	}
+	return l
+}
+
+// do runs the commands that add queues and returns the marker that was read
+// before them, in the same pipeline. After an error the commands must not be
+// looked at: they may still run.
+func (l *lanes) do(ctx context.Context, add func(redis.Pipeliner)) (marker string, err error) {
+	o := &op{add: add, done: make(chan struct{})}
+	ln := l.all[l.next.Add(1)%uint64(len(l.all))]
+	select {
+	case ln.queue <- o:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if err := l.wake(ln); err != nil {
+		return "", err
+	}
+	select {
+	case <-o.done:
+		return o.marker, o.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// wake sees to it that somebody drains ln.
+func (l *lanes) wake(ln *lane) error {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if ln.running {
+		return nil
+	}
+	err := l.r.goRun(func() { l.drain(ln) })
+	ln.running = err == nil
+	return err
+}
+
+// drain runs what waits in ln, pipeline after pipeline, until nothing does.
+func (l *lanes) drain(ln *lane) {
+	var ops []*op
+	for {
+		ops = ops[:0]
+		for len(ops) < laneBatch {
+			select {
+			case o := <-ln.queue:
+				ops = append(ops, o)
+				continue
+			default:
+			}
+			break
+		}
+		if len(ops) > 0 {
+			l.run(ops)
+			continue
+		}
+		ln.mu.Lock()
+		if len(ln.queue) == 0 {
+			ln.running = false
+			ln.mu.Unlock()
+			return
+		}
+		ln.mu.Unlock()
+	}
+}
+
+func (l *lanes) run(ops []*op) {
+	ctx, cancel := context.WithTimeout(context.Background(), l.r.cfg.Timeout)
+	defer cancel()
+	p := l.r.rdb.Pipeline()
+	get := p.Get(ctx, termKey)
+	for _, o := range ops {
+		o.add(p)
+	}
+	_, _ = p.Exec(ctx) // each command has its own error
+	marker, err := get.Result()
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("read the term's marker: %w", err)
+	}
+	for _, o := range ops {
+		o.marker, o.err = marker, err
+		close(o.done)
+	}
+}

@@ -1,0 +1,61 @@
+package registry
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// maxClockTrip is the longest round trip that still tells Redis' clock: half
+// of it is how wrong the reading may be.
+const maxClockTrip = 100 * time.Millisecond
+
+// A clock keeps Redis' time by this process' monotonic clock.
+type clock struct {
+	mu    sync.Mutex
+	redis time.Time // what Redis' clock said, without monotonic part
+	local time.Time // at this moment here
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.local.IsZero() {
+		return time.Now()
+	}
+	return c.redis.Add(time.Since(c.local))
+}
+
+// heard notes what Redis' clock said in a round trip that began at sent and
+// ended just now. A slow round trip is no news unless it is the first.
+func (c *clock) heard(redis, sent time.Time) {
+	trip := time.Since(sent)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if trip > maxClockTrip && !c.local.IsZero() {
+		return
+	}
+	c.redis, c.local = redis.Round(0), sent.Add(trip/2)
+}
+
+// A dialCounter counts the connections that a client opens. A restarted Redis
+// is always met through a new one.
+type dialCounter struct{ dials *atomic.Int64 }
+
+func (d dialCounter) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := next(ctx, network, addr)
+		d.dials.Add(1) // before anybody can use it
+		return conn, err
+	}
+}
+
+func (d dialCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (d dialCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}

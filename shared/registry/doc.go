@@ -1,0 +1,47 @@
+// Package registry keeps in Redis who is connected where and what was sent
+// lately: leases, routes and each channel's log. Redis holds nothing that
+// cannot be rebuilt; what decides is the durable store's inbox.
+//
+// # Keys
+//
+// The braces of a channel's keys are written as they stand here: they make its
+// four keys share one slot of a Redis Cluster. No script touches two slots.
+//
+//	key                 type        holds                              written by             expires
+//	push:term           string      the marker of the term             whoever finds it gone  never
+//	push:node:<id>      string      a node's lease                     the node               15 s after its last renewal
+//	push:nodes          sorted set  "<id>" or "<id> draining" → the    the node               never; what is 1 min past its end
+//	                                lease's end in Redis' ms                                  goes with any node's renewal
+//	push:{<ch>}:log     stream      a channel's recent messages        Append                 MaxAge after the last append
+//	push:{<ch>}:seen    sorted set  message id → offset, for what the  Append                 with the log
+//	                                log holds
+//	push:{<ch>}:last    string      "<offset> <count> <bytes>" of the  Append                 Keep after the last append
+//	                                newest message
+//	push:{<ch>}:routes  hash        node id → registration             the node; Dispatch     Keep after the last registration
+//	                                                                   removes, fenced
+//
+// A log's entry has the id "<offset div 2048>-<offset mod 2048>" and the
+// fields p (the offset before it in this term, or 0), n and b (how many
+// messages and bytes the channel had before it) and m (the message as JSON,
+// without its recipients).
+//
+// # Terms
+//
+// A term is one continuous life of Redis' memory. It is named by the marker
+// and the run id of the primary (in a Cluster: of all primaries), and the
+// durable store remembers which one is in force, with its floor and ceiling.
+// Whoever finds that the marker is gone or that a run id changed puts a new
+// marker into Redis (compare-and-set there, so that all agree on one), and
+// then makes it the next term in the store (compare-and-set there). Anybody
+// may do the second half for a first half that died. A marker begins with the
+// number of its term and is never used twice.
+//
+// The marker is read in the same round trip as every append and every read of
+// a log. The run id is read at each renewal, and again whenever the client had
+// to open a new connection, for a restarted server is always met through one.
+//
+// FLUSHALL on one shard of a Cluster that does not hold push:term goes
+// unnoticed by this: there, offsets keep growing with the clock, a log's first
+// entry has no predecessor, which sends nodes to the inbox, and routes come
+// back with each node's slow beat.
+package registry

@@ -1,0 +1,159 @@
+package registry_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/registry/registrytest"
+)
+
+func TestLease(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		terms := &registrytest.Terms{}
+		node := bench{open(t, s, terms, registry.Config{LeaseTime: 300 * time.Millisecond}), s, terms}
+		other := bench{open(t, s, terms, registry.Config{}), s, terms}
+		ctx := t.Context()
+		live := func() map[push.NodeID]registry.Lease {
+			t.Helper()
+			got, err := other.Nodes(ctx, []push.NodeID{"n1", "n2"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		renew := func(l registry.Lease) bool {
+			t.Helper()
+			held, _, err := node.Renew(ctx, l)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return held
+		}
+		if got := live(); len(got) != 0 {
+			t.Errorf("before any lease: %v", got)
+		}
+		if renew(registry.Lease{Node: "n1"}) {
+			t.Error("a lease that was never granted is held")
+		}
+		term, err := node.Grant(ctx, registry.Lease{Node: "n1"})
+		if err != nil || term.Number != 1 {
+			t.Fatalf("Grant = %+v, %v", term, err)
+		}
+		if got := live(); len(got) != 1 || got["n1"].Draining {
+			t.Errorf("after Grant: %v, want n1 at once", got)
+		}
+		if !renew(registry.Lease{Node: "n1", Draining: true}) {
+			t.Error("the lease is not held")
+		}
+		third := open(t, s, terms, registry.Config{})
+		if got, err := third.Nodes(ctx, []push.NodeID{"n1"}); err != nil || !got["n1"].Draining {
+			t.Errorf("while draining: %v, %v", got, err)
+		}
+		eventually(t, func() error {
+			if got := live(); len(got) != 0 {
+				return fmt.Errorf("still alive: %v", got)
+			}
+			return nil
+		})
+		eventually(t, func() error {
+			if renew(registry.Lease{Node: "n1"}) {
+				return errors.New("an ended lease was renewed")
+			}
+			return nil
+		})
+		if got := live(); len(got) != 0 {
+			t.Errorf("a renewal brought back an ended lease: %v", got)
+		}
+		if _, err := node.Grant(ctx, registry.Lease{Node: "n1"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := live(); len(got) != 1 {
+			t.Errorf("after the second Grant: %v", got)
+		}
+		if err := node.Release(ctx, "n1"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := open(t, s, terms, registry.Config{}).Nodes(ctx, []push.NodeID{"n1"}); err != nil || len(got) != 0 {
+			t.Errorf("after Release: %v, %v", got, err)
+		}
+	})
+}
+
+func TestRenewTellsOfALoss(t *testing.T) {
+	tests := map[string]struct {
+		lose func(s *registrytest.Server)
+		held bool
+	}{
+		"flushed":           {func(s *registrytest.Server) { s.FlushAll() }, false},
+		"restarted empty":   {func(s *registrytest.Server) { s.Stop(); s.Start() }, false},
+		"restarted as kept": {func(s *registrytest.Server) { s.StopSaving(); s.Start() }, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, registrytest.Redis(t), registry.Config{})
+			before, err := b.Grant(t.Context(), registry.Lease{Node: "n1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.lose(b.server)
+			held, after, err := b.Renew(t.Context(), registry.Lease{Node: "n1"})
+			if err != nil || held != tt.held || after.Number != before.Number+1 {
+				t.Errorf("Renew = %v, %+v, %v; want held=%v in the term after %+v", held, after, err, tt.held, before)
+			}
+		})
+	}
+}
+
+func TestRenewKeepsTheCeilingAhead(t *testing.T) {
+	s := registrytest.Mini(t)
+	b := newBench(t, s, registry.Config{LeaseTime: time.Hour})
+	start := time.Now()
+	s.Mini().SetTime(start)
+	if _, err := b.Grant(t.Context(), registry.Lease{Node: "n1"}); err != nil {
+		t.Fatal(err)
+	}
+	s.Mini().SetTime(start.Add(time.Minute))
+	if _, _, err := b.Renew(t.Context(), registry.Lease{Node: "n1"}); err != nil {
+		t.Fatal(err)
+	}
+	kept, _ := b.terms.Term(t.Context())
+	if ahead := kept.Ceiling.Time().Sub(start.Add(time.Minute)); ahead < 9*time.Second || ahead > 20*time.Second {
+		t.Errorf("after a renewal the ceiling is %v ahead of Redis' clock", ahead)
+	}
+}
+
+func TestNodesSharesReads(t *testing.T) {
+	b := newBench(t, registrytest.Redis(t), registry.Config{})
+	if _, err := b.Grant(t.Context(), registry.Lease{Node: "n1"}); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			got, err := b.Nodes(t.Context(), []push.NodeID{"n1", "gone"})
+			if err != nil || len(got) != 1 {
+				t.Errorf("Nodes = %v, %v, want n1 alone", maps.Collect(maps.All(got)), err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("200 calls at once took %v", took)
+	}
+}
+
+func TestGrantRefusesBadIDs(t *testing.T) {
+	b := newBench(t, registrytest.Mini(t), registry.Config{})
+	for _, id := range []push.NodeID{"", "a b", "a{b}"} {
+		if _, err := b.Grant(t.Context(), registry.Lease{Node: id}); err == nil {
+			t.Errorf("Grant(%q) succeeded", id)
+		}
+	}
+}

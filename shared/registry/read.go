@@ -1,0 +1,214 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"pushcluster/shared/push"
+)
+
+// A LogQuery asks for the entries of Channel after an offset.
+type LogQuery struct {
+	Channel push.Channel
+	After   push.Offset
+	// MaxEntries and MaxBytes (of data; at least one entry comes) bound the
+	// page; 0 means 1,000 entries and 256 KiB.
+	MaxEntries int
+	MaxBytes   int
+}
+
+// A LogPage is a run of a log's entries by rising offset, all of them after the
+// query's After and above the floor of Term.
+type LogPage struct {
+	Entries []push.Entry // Data is empty where only the store holds it
+	// ReachesBack is true if it is proved that between After and the page's end
+	// the channel has nothing but the page. If false, the inbox is to be read
+	// too, and both taken as one.
+	ReachesBack bool
+	More        bool        // the page was full: more follows in the log
+	Last        push.Offset // the channel's newest offset in this term at the time of the read; 0 if not known
+	Term        push.Term   // the term that the log was read in
+}
+
+const (
+	defaultPageEntries = 1000
+	defaultPageBytes   = 256 << 10
+)
+
+// ReadLog reads a page of a channel's log.
+func (r *Registry) ReadLog(ctx context.Context, q LogQuery) (LogPage, error) {
+	return r.readLog(ctx, q, nil)
+}
+
+// RegisterAndRead writes the node's route for the channel of q and then reads
+// its log, in one round trip: whatever is appended later finds the route, and
+// whatever was appended before is in the page or behind it.
+func (r *Registry) RegisterAndRead(ctx context.Context, node push.NodeID, registration int64, q LogQuery) (LogPage, error) {
+	var cmd redis.Cmder
+	page, err := r.readLog(ctx, q, func(p redis.Pipeliner) {
+		cmd = r.addRoute(p, node, ChannelRoute{q.Channel, registration})
+	})
+	if err == nil && cmd.Err() != nil {
+		err = fmt.Errorf("add route of %s: %w", q.Channel, cmd.Err())
+	}
+	return page, err
+}
+
+// LastInLog returns the newest offset of a channel in the term in force, 0 if
+// it has none or that is not known.
+func (r *Registry) LastInLog(ctx context.Context, c push.Channel) (push.Offset, error) {
+	return r.lastInLog(ctx, c, nil)
+}
+
+// RegisterAndLast writes the node's route for the channel and then asks for its
+// newest offset, in one round trip.
+func (r *Registry) RegisterAndLast(ctx context.Context, node push.NodeID, registration int64, c push.Channel) (push.Offset, error) {
+	var cmd redis.Cmder
+	last, err := r.lastInLog(ctx, c, func(p redis.Pipeliner) {
+		cmd = r.addRoute(p, node, ChannelRoute{c, registration})
+	})
+	if err == nil && cmd.Err() != nil {
+		err = fmt.Errorf("add route of %s: %w", c, cmd.Err())
+	}
+	return last, err
+}
+
+func (r *Registry) lastInLog(ctx context.Context, c push.Channel, first func(redis.Pipeliner)) (push.Offset, error) {
+	for range settleTries {
+		var read logRead
+		t, err := r.inTerm(ctx, func(p redis.Pipeliner) {
+			if first != nil {
+				first(p)
+			}
+			read.add(p, LogQuery{Channel: c, After: maxOffset - 1, MaxEntries: 1})
+		})
+		if err != nil {
+			return 0, fmt.Errorf("ask for the end of %s: %w", c, err)
+		}
+		last, err := read.lastOffset(t)
+		if err != nil {
+			return 0, fmt.Errorf("ask for the end of %s: %w", c, err)
+		}
+		_, same, err := r.ensureBelow(ctx, t, last)
+		if err != nil {
+			return 0, err
+		}
+		if same {
+			return last, nil
+		}
+	}
+	return 0, ErrUnsettled
+}
+
+func (r *Registry) readLog(ctx context.Context, q LogQuery, first func(redis.Pipeliner)) (LogPage, error) {
+	if q.MaxEntries <= 0 {
+		q.MaxEntries = defaultPageEntries
+	}
+	if q.MaxBytes <= 0 {
+		q.MaxBytes = defaultPageBytes
+	}
+	for range settleTries {
+		var read logRead
+		t, err := r.inTerm(ctx, func(p redis.Pipeliner) {
+			if first != nil {
+				first(p)
+			}
+			read.add(p, q)
+		})
+		if err != nil {
+			return LogPage{}, fmt.Errorf("read the log of %s: %w", q.Channel, err)
+		}
+		page, err := read.page(q, t)
+		if err != nil {
+			return LogPage{}, fmt.Errorf("read the log of %s: %w", q.Channel, err)
+		}
+		var same bool
+		if page.Term, same, err = r.ensureBelow(ctx, t, page.Last); err != nil {
+			return LogPage{}, err
+		}
+		if same {
+			return page, nil
+		}
+	}
+	return LogPage{}, ErrUnsettled
+}
+
+// A logRead is the commands of one read of a log.
+type logRead struct {
+	last  *redis.StringCmd
+	slice *redis.XMessageSliceCmd
+}
+
+// add queues the read. The newest offset is asked for first: whatever it says
+// of the time before, the entries read after it can only add to.
+func (l *logRead) add(p redis.Pipeliner, q LogQuery) {
+	ctx := context.Background()
+	l.last = p.Get(ctx, lastKey(q.Channel))
+	l.slice = p.XRangeN(ctx, logKey(q.Channel), entryID(q.After), "+", int64(q.MaxEntries)+2)
+}
+
+// lastOffset returns the newest offset in term t, 0 if it is not known.
+func (l *logRead) lastOffset(t push.Term) (push.Offset, error) {
+	text, err := l.last.Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	last, err := parseLast(text)
+	if err != nil || last <= t.Floor {
+		return 0, err
+	}
+	return last, nil
+}
+
+// page makes a page of what was read. An entry that cannot be read is left to
+// the inbox.
+func (l *logRead) page(q LogQuery, t push.Term) (LogPage, error) {
+	page := LogPage{Term: t}
+	var err error
+	if page.Last, err = l.lastOffset(t); err != nil {
+		return LogPage{}, err
+	}
+	found, err := l.slice.Result()
+	if err != nil {
+		return LogPage{}, err
+	}
+	inTerm := q.After >= t.Floor && q.After > 0
+	page.ReachesBack = inTerm && q.After == page.Last
+	chain := q.After // the offset that the next entry must follow
+	bytes := 0
+	for _, x := range found {
+		offset, err := parseID(x.ID)
+		if err != nil || offset <= t.Floor {
+			continue
+		}
+		if offset == q.After {
+			page.ReachesBack = inTerm
+			continue
+		}
+		e, err := decodeEntry(q.Channel, x, t.Floor)
+		if err != nil {
+			page.ReachesBack = false
+			continue
+		}
+		if len(page.Entries) == q.MaxEntries || len(page.Entries) > 0 && bytes+len(e.Message.Data) > q.MaxBytes {
+			page.More = true
+			break
+		}
+		if len(page.Entries) == 0 {
+			page.ReachesBack = inTerm && (page.ReachesBack || e.Prev != 0 && e.Prev <= q.After)
+		} else if e.Prev != chain {
+			page.ReachesBack = false
+		}
+		chain = e.Offset
+		bytes += len(e.Message.Data)
+		page.Entries = append(page.Entries, e)
+		page.Last = max(page.Last, e.Offset)
+	}
+	return page, nil
+}

@@ -1,0 +1,175 @@
+package registry_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/registry/registrytest"
+)
+
+func TestReadLog(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{MaxEntries: 4})
+		var at []push.Offset // at[i] is the offset of message i; the log holds 2 to 5
+		for i := range 6 {
+			at = append(at, b.add(t, "#42", fmt.Sprint(i)).Offset)
+		}
+		floor := b.term(t).Floor
+		tests := map[string]struct {
+			q        registry.LogQuery
+			want     string
+			back     bool
+			more     bool
+			wantLast push.Offset
+		}{
+			"from the start":          {registry.LogQuery{}, "2 3 4 5", false, false, at[5]},
+			"from the floor":          {registry.LogQuery{After: floor}, "2 3 4 5", false, false, at[5]},
+			"below the floor":         {registry.LogQuery{After: floor - 1}, "2 3 4 5", false, false, at[5]},
+			"from one trimmed before": {registry.LogQuery{After: at[0]}, "2 3 4 5", false, false, at[5]},
+			"from the trimmed last":   {registry.LogQuery{After: at[1]}, "2 3 4 5", true, false, at[5]},
+			"from one held":           {registry.LogQuery{After: at[3]}, "4 5", true, false, at[5]},
+			"between two":             {registry.LogQuery{After: at[3] - 1}, "3 4 5", true, false, at[5]},
+			"from the end":            {registry.LogQuery{After: at[5]}, "", true, false, at[5]},
+			"beyond the end":          {registry.LogQuery{After: at[5] + 5}, "", false, false, at[5]},
+			"two":                     {registry.LogQuery{After: at[2], MaxEntries: 2}, "3 4", true, true, at[5]},
+			"exactly the rest":        {registry.LogQuery{After: at[2], MaxEntries: 3}, "3 4 5", true, false, at[5]},
+			"one by bytes":            {registry.LogQuery{After: at[2], MaxBytes: 1}, "3", true, true, at[5]},
+			"another channel":         {registry.LogQuery{Channel: "none", After: at[2]}, "", false, false, 0},
+		}
+		for name, tt := range tests {
+			t.Run(name, func(t *testing.T) {
+				if tt.q.Channel == "" {
+					tt.q.Channel = "#42"
+				}
+				p := b.read(t, tt.q)
+				if ids(p) != tt.want || p.ReachesBack != tt.back || p.More != tt.more || p.Last != tt.wantLast {
+					t.Errorf("ReadLog(%+v) = %q back=%v more=%v last=%d, want %q %v %v %d",
+						tt.q, ids(p), p.ReachesBack, p.More, p.Last, tt.want, tt.back, tt.more, tt.wantLast)
+				}
+				for _, e := range p.Entries {
+					if e.Channel != tt.q.Channel || e.Offset <= tt.q.After || !e.Message.To.IsZero() {
+						t.Errorf("entry %+v does not belong here", e)
+					}
+				}
+			})
+		}
+		if last, err := b.LastInLog(t.Context(), "#42"); last != at[5] || err != nil {
+			t.Errorf("LastInLog = %d, %v, want %d", last, err, at[5])
+		}
+		if last, err := b.LastInLog(t.Context(), "none"); last != 0 || err != nil {
+			t.Errorf("LastInLog(none) = %d, %v, want 0", last, err)
+		}
+	})
+}
+
+// What of an earlier term is in Redis still is not read from the log.
+func TestReadLogSkipsOldTerms(t *testing.T) {
+	b := newBench(t, registrytest.Redis(t), registry.Config{})
+	old := b.add(t, "c", "old")
+	b.server.StopSaving()
+	b.server.Start()
+	if p := b.read(t, registry.LogQuery{Channel: "c"}); len(p.Entries) != 0 || p.Last != 0 || p.ReachesBack {
+		t.Errorf("ReadLog = %+v, want nothing", p)
+	}
+	next := b.asked(t, "c", "new")
+	p := b.read(t, registry.LogQuery{Channel: "c", After: old.Offset})
+	if ids(p) != "new" || p.ReachesBack || p.Entries[0].Prev != 0 {
+		t.Errorf("ReadLog = %q back=%v, want new without predecessor", ids(p), p.ReachesBack)
+	}
+	// The repeat of the old one is not found at its old place.
+	again := b.append(t, registry.Item{Channel: "c", Message: message("old"), Asked: true}).Items[0]
+	if again.Repeat || again.Offset <= next.Offset {
+		t.Errorf("the old one again = %+v, want a new place", again)
+	}
+}
+
+func TestUnreadableEntryIsLeftToTheInbox(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		first := b.add(t, "c", "m1")
+		bad := first.Offset + 1
+		id := fmt.Sprintf("%d-%d", bad/push.OffsetsPerMilli, bad%push.OffsetsPerMilli)
+		if _, err := registrytest.Do(s.Addr(), "XADD", "push:{c}:log", id, "p", "0", "n", "1", "b", "100", "m", "{"); err != nil {
+			t.Fatal(err)
+		}
+		if p := b.read(t, registry.LogQuery{Channel: "c", After: first.Offset}); p.ReachesBack || len(p.Entries) != 0 {
+			t.Errorf("ReadLog = %+v, want nothing that reaches back", p)
+		}
+	})
+}
+
+func TestRoutes(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		routes := func() string {
+			var list []string
+			for _, r := range b.add(t, "#42", "m").Routes {
+				list = append(list, fmt.Sprintf("%s/%d", r.Node, r.Registration))
+			}
+			slices.Sort(list)
+			return strings.Join(list, " ")
+		}
+		ctx := t.Context()
+		steps := []struct {
+			name string
+			do   func() error
+			want string
+		}{
+			{"first", func() error {
+				return b.AddRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 1}, {"news", 2}})
+			}, "n1/1"},
+			{"second node, with a read", func() error {
+				_, err := b.RegisterAndRead(ctx, "n2", 5, registry.LogQuery{Channel: "#42"})
+				return err
+			}, "n1/1 n2/5"},
+			{"third node, with the last", func() error {
+				_, err := b.RegisterAndLast(ctx, "n3", 6, "#42")
+				return err
+			}, "n1/1 n2/5 n3/6"},
+			{"registered again", func() error { return b.AddRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 9}}) }, "n1/9 n2/5 n3/6"},
+			{"old registration removed", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 1}}) }, "n1/9 n2/5 n3/6"},
+			{"right one removed", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 9}}) }, "n2/5 n3/6"},
+			{"removed twice", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 9}}) }, "n2/5 n3/6"},
+			{"rest removed", func() error {
+				if err := b.RemoveRoutes(ctx, "n2", []registry.ChannelRoute{{"#42", 5}, {"none", 1}}); err != nil {
+					return err
+				}
+				return b.RemoveRoutes(ctx, "n3", []registry.ChannelRoute{{"#42", 6}})
+			}, ""},
+		}
+		for _, st := range steps {
+			if err := st.do(); err != nil {
+				t.Fatalf("%s: %v", st.name, err)
+			}
+			if got := routes(); got != st.want {
+				t.Errorf("%s: routes %q, want %q", st.name, got, st.want)
+			}
+		}
+	})
+}
+
+func TestManyRoutes(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		var routes []registry.ChannelRoute
+		for i := range 3000 {
+			routes = append(routes, registry.ChannelRoute{Channel: push.Channel(fmt.Sprint("c", i)), Registration: int64(i + 1)})
+		}
+		if err := b.AddRoutes(t.Context(), "n1", routes); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.add(t, "c2999", "m").Routes; len(got) != 1 || got[0].Registration != 3000 {
+			t.Errorf("the last of 3,000 routes = %v", got)
+		}
+		if err := b.RemoveRoutes(t.Context(), "n1", routes); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.add(t, "c1500", "m").Routes; len(got) != 0 {
+			t.Errorf("a removed route is still there: %v", got)
+		}
+	})
+}

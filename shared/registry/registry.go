@@ -1,0 +1,170 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"pushcluster/shared/push"
+)
+
+// Errors that callers act on.
+var (
+	// ErrUnsafePolicy means that Redis may evict keys that have no expiry.
+	ErrUnsafePolicy = errors.New("redis maxmemory-policy is not noeviction or volatile-*")
+	// ErrUnsettled means that the term changed again and again while a call ran.
+	ErrUnsettled = errors.New("the term does not settle")
+	// ErrClosed is what calls get after Close.
+	ErrClosed = errors.New("registry is closed")
+)
+
+// Terms is where the term outlives Redis: store.Control satisfies it.
+type Terms interface {
+	// Term returns the newest term, the zero Term if there was none.
+	Term(ctx context.Context) (push.Term, error)
+	// SwapTerm replaces the term by next if it is still old in every field, and
+	// reports whether it did.
+	SwapTerm(ctx context.Context, old, next push.Term) (bool, error)
+}
+
+// A Config holds what may be tuned. Zero values stand for the defaults.
+type Config struct {
+	Timeout    time.Duration // of each round trip to Redis; 2 s
+	MaxEntries int           // a channel's log holds at most this many messages; 1,000
+	MaxBytes   int           // and this many bytes of them; 1 MiB
+	MaxAge     time.Duration // and none older than this; 1 h
+	// MaxSpread bounds what one message costs Redis: if its data times the
+	// number of channels it is appended to in one call is more bytes than this,
+	// logs hold it without data, for readers to load from the store; 1 MiB.
+	MaxSpread int
+	LeaseTime time.Duration // how long a lease lasts that is not renewed; 15 s
+	// Keep is how long routes live that nobody registers again, and how long a
+	// channel's newest offset is known after it; 24 h.
+	Keep time.Duration
+	// Lanes is how many pipelines of small operations run at once; 4.
+	Lanes int
+}
+
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	num := func(d *int, v int) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&c.Timeout, 2*time.Second)
+	num(&c.MaxEntries, 1000)
+	num(&c.MaxBytes, 1<<20)
+	set(&c.MaxAge, time.Hour)
+	num(&c.MaxSpread, 1<<20)
+	set(&c.LeaseTime, 15*time.Second)
+	set(&c.Keep, 24*time.Hour)
+	num(&c.Lanes, 4)
+	return c
+}
+
+// A Registry is one process' view of Redis. Its methods may be called from any
+// number of goroutines. Each call ends with its context, and each round trip
+// to Redis ends after Config.Timeout.
+type Registry struct {
+	cfg    Config
+	rdb    redis.UniversalClient
+	terms  Terms
+	clock  clock
+	lanes  *lanes
+	leases leaseCopies
+
+	term    atomic.Pointer[push.Term] // nil until the first was found; written under settling
+	dials   atomic.Int64              // connections opened so far
+	checked atomic.Int64              // how many of them were open when the run id was last found right
+
+	settling chan struct{} // holds one token: the right to change term
+	looked   time.Time     // when the last look at the term began; guarded by settling
+
+	mu      sync.Mutex     // guards closed, and running against being waited for too early
+	closed  bool           // nothing is started any more
+	running sync.WaitGroup // goroutines that outlive a caller whose context ended
+}
+
+// New returns a registry on client, which it owns from now on. It does no I/O
+// and starts nothing.
+func New(client redis.UniversalClient, terms Terms, cfg Config) *Registry {
+	r := &Registry{
+		cfg:      cfg.withDefaults(),
+		rdb:      client,
+		terms:    terms,
+		settling: make(chan struct{}, 1),
+	}
+	r.settling <- struct{}{}
+	r.lanes = newLanes(r)
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		cluster.OnNewNode(func(c *redis.Client) { c.AddHook(dialCounter{&r.dials}) })
+	} else {
+		client.AddHook(dialCounter{&r.dials})
+	}
+	return r
+}
+
+// Close waits for what is under way and closes the connections to Redis. Calls
+// made afterwards fail.
+func (r *Registry) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.running.Wait()
+	if err := r.rdb.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("close redis: %w", err)
+	}
+	return nil
+}
+
+// Now returns Redis' clock, as it was last heard and moved on since by this
+// process' monotonic clock; the wall clock until it was first heard.
+func (r *Registry) Now() time.Time { return r.clock.now() }
+
+// Ready returns nil if Redis answers and does not evict keys without expiry.
+// A Redis that does not let us read its configuration counts as right.
+func (r *Registry) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	if err := r.rdb.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping redis: %w", err)
+	}
+	conf, err := r.rdb.ConfigGet(ctx, "maxmemory-policy").Result()
+	if err != nil && isTransport(err) {
+		return fmt.Errorf("ask redis for maxmemory-policy: %w", err)
+	}
+	policy := conf["maxmemory-policy"]
+	if policy != "" && policy != "noeviction" && !strings.HasPrefix(policy, "volatile-") {
+		return fmt.Errorf("%w but %s", ErrUnsafePolicy, policy)
+	}
+	return nil
+}
+
+// isTransport reports whether err says that there was no answer, rather than
+// an answer that is an error.
+func isTransport(err error) bool {
+	var answered redis.Error
+	return err != nil && !errors.As(err, &answered)
+}
+
+// goRun runs f in a goroutine that Close waits for, unless Close was called.
+func (r *Registry) goRun(f func()) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
+	r.running.Go(f)
+	return nil
+}

@@ -1,0 +1,287 @@
+package registry
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"pushcluster/shared/push"
+)
+
+//go:embed replace.lua
+var replaceScript string
+
+const (
+	ceilingAhead = 10 * time.Second // how far ahead of Redis' clock the ceiling is put
+	ceilingSlack = 5 * time.Second  // how near to it offsets come before it is raised
+	settleTries  = 20
+)
+
+// span returns how many offsets d of Redis' clock holds.
+func span(d time.Duration) push.Offset {
+	return push.Offset(d.Milliseconds()) * push.OffsetsPerMilli
+}
+
+// A sight is what one look at Redis showed.
+type sight struct {
+	marker string
+	runID  string
+	dials  int64 // connections opened before the look began
+}
+
+// Term returns the term in force now. It asks Redis for its marker and run id,
+// and starts the next term if Redis may have lost its memory. Its error means
+// that Redis or the store could not be asked.
+func (r *Registry) Term(ctx context.Context) (push.Term, error) {
+	return r.lookAgain(ctx, time.Now())
+}
+
+// InTerm reports whether t is in force still: whether the marker is still
+// there and no Redis was met since that has another run id.
+func (r *Registry) InTerm(ctx context.Context, t push.Term) (bool, error) {
+	marker, err := r.lanes.do(ctx, func(redis.Pipeliner) {})
+	if err != nil {
+		return false, err
+	}
+	if marker != t.Marker {
+		return false, nil
+	}
+	if !r.suspect() {
+		return true, nil
+	}
+	now, err := r.lookAgain(ctx, time.Now())
+	return err == nil && now.Marker == t.Marker, err
+}
+
+// suspect reports whether a connection was opened since the run id was last
+// found right: there may be another Redis behind it.
+func (r *Registry) suspect() bool { return r.dials.Load() != r.checked.Load() }
+
+// known returns the term that was last found in force, without asking Redis if
+// there is one.
+func (r *Registry) known(ctx context.Context) (push.Term, error) {
+	if t := r.term.Load(); t != nil {
+		return *t, nil
+	}
+	return r.lookAgain(ctx, time.Now())
+}
+
+// still returns the term in force if it must be another than t, which a
+// pipeline ran under that read marker; same is true if t is in force.
+func (r *Registry) still(ctx context.Context, t push.Term, marker string) (now push.Term, same bool, err error) {
+	if marker == t.Marker && !r.suspect() {
+		return t, true, nil
+	}
+	now, err = r.lookAgain(ctx, time.Now())
+	if err != nil {
+		return push.Term{}, false, err
+	}
+	// The marker that was read counts, not the one of the new look: t may have
+	// gone and an equal marker never comes back.
+	return now, now.Marker == t.Marker && marker == t.Marker, nil
+}
+
+// inTerm runs the commands that add queues until they ran in the term in
+// force, and returns that term. They may run more than once.
+func (r *Registry) inTerm(ctx context.Context, add func(redis.Pipeliner)) (push.Term, error) {
+	t, err := r.known(ctx)
+	if err != nil {
+		return push.Term{}, err
+	}
+	for range settleTries {
+		marker, err := r.lanes.do(ctx, add)
+		if err != nil {
+			return push.Term{}, err
+		}
+		var same bool
+		if t, same, err = r.still(ctx, t, marker); err != nil {
+			return push.Term{}, err
+		}
+		if same {
+			return t, nil
+		}
+	}
+	return push.Term{}, ErrUnsettled
+}
+
+// settle takes the right to change the term; the caller must call unsettle.
+func (r *Registry) settle(ctx context.Context) error {
+	select {
+	case <-r.settling:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *Registry) unsettle() { r.settling <- struct{}{} }
+
+// lookAgain returns what a look at the term showed that began after since: one
+// look serves all who waited for it.
+func (r *Registry) lookAgain(ctx context.Context, since time.Time) (push.Term, error) {
+	if err := r.settle(ctx); err != nil {
+		return push.Term{}, err
+	}
+	defer r.unsettle()
+	if t := r.term.Load(); t != nil && r.looked.After(since) {
+		return *t, nil
+	}
+	began := time.Now()
+	s, err := r.look(ctx, nil)
+	if err != nil {
+		return push.Term{}, err
+	}
+	t, err := r.agree(ctx, s)
+	if err == nil {
+		r.looked = began
+	}
+	return t, err
+}
+
+// agree returns the term in force, given what was just seen, and starts the
+// next one if that is due. The caller holds settling.
+func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
+	if t := r.term.Load(); t != nil && s.marker == t.Marker && s.runID == t.RunID {
+		r.checked.Store(s.dials)
+		return *t, nil
+	}
+	for range settleTries {
+		kept, err := r.terms.Term(ctx)
+		if err != nil {
+			return push.Term{}, fmt.Errorf("load the term: %w", err)
+		}
+		switch {
+		case kept.Number > 0 && s.marker == kept.Marker && s.runID == kept.RunID:
+			r.term.Store(&kept)
+			r.checked.Store(s.dials)
+			return kept, nil
+		case markerNumber(s.marker) == kept.Number+1:
+			_, err = r.terms.SwapTerm(ctx, kept, r.next(kept, s))
+			if err != nil {
+				return push.Term{}, fmt.Errorf("start term %d: %w", kept.Number+1, err)
+			}
+		default:
+			err = r.replaceMarker(ctx, s.marker, newMarker(kept.Number+1))
+			if err != nil {
+				return push.Term{}, err
+			}
+		}
+		if s, err = r.look(ctx, nil); err != nil {
+			return push.Term{}, err
+		}
+	}
+	return push.Term{}, ErrUnsettled
+}
+
+// next returns the term after kept. The very first begins at Redis' clock, so
+// that what an unknown earlier life left in Redis is not part of it.
+func (r *Registry) next(kept push.Term, s sight) push.Term {
+	now := push.OffsetAt(r.Now())
+	floor := kept.Ceiling
+	if kept.Number == 0 {
+		floor = now
+	}
+	return push.Term{
+		Number: kept.Number + 1, Marker: s.marker, RunID: s.runID,
+		Floor: floor, Ceiling: max(floor, now) + span(ceilingAhead),
+	}
+}
+
+// newMarker returns a marker for the term of that number that was never used.
+func newMarker(number int64) string {
+	return strconv.FormatInt(number, 10) + "." + uuid.NewString()
+}
+
+// markerNumber returns the number of the term that marker was made for, or -1.
+func markerNumber(marker string) int64 {
+	number, _, _ := strings.Cut(marker, ".")
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 1 {
+		return -1
+	}
+	return n
+}
+
+func (r *Registry) replaceMarker(ctx context.Context, read, marker string) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	if err := r.rdb.Eval(ctx, replaceScript, []string{termKey}, read, marker).Err(); err != nil {
+		return fmt.Errorf("write the term's marker: %w", err)
+	}
+	return nil
+}
+
+// look reads marker, run id and clock, and runs the commands that add queues
+// in the same round trip, before them. On a Cluster the run ids are asked of
+// every primary beside it.
+func (r *Registry) look(ctx context.Context, add func(redis.Pipeliner)) (sight, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	s := sight{dials: r.dials.Load()}
+	sent := time.Now()
+	p := r.rdb.Pipeline()
+	if add != nil {
+		add(p)
+	}
+	get, clock := p.Get(ctx, termKey), p.Time(ctx)
+	cluster, sharded := r.rdb.(*redis.ClusterClient)
+	var info *redis.StringCmd
+	if !sharded {
+		info = p.Info(ctx, "server")
+	}
+	_, _ = p.Exec(ctx) // each command has its own error
+	if t, err := clock.Result(); err == nil {
+		r.clock.heard(t, sent)
+	}
+	var err error
+	if s.marker, err = get.Result(); err != nil && !errors.Is(err, redis.Nil) {
+		return sight{}, fmt.Errorf("read the term's marker: %w", err)
+	}
+	if sharded {
+		s.runID, err = clusterRunID(ctx, cluster)
+	} else {
+		s.runID, err = runID(info)
+	}
+	if err != nil {
+		return sight{}, fmt.Errorf("read the run id: %w", err)
+	}
+	return s, nil
+}
+
+// runID returns the run id in an answer to INFO, "" from a server that does not
+// tell.
+func runID(info *redis.StringCmd) (string, error) {
+	text, err := info.Result()
+	if isTransport(err) {
+		return "", err
+	}
+	for line := range strings.Lines(text) {
+		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "run_id:"); ok {
+			return id, nil
+		}
+	}
+	return "", nil
+}
+
+func clusterRunID(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
+	var mu sync.Mutex
+	var ids []string
+	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+		id, err := runID(c.Info(ctx, "server"))
+		mu.Lock()
+		defer mu.Unlock()
+		ids = append(ids, id)
+		return err
+	})
+	slices.Sort(ids)
+	return strings.Join(ids, ","), err
+}

@@ -1,0 +1,120 @@
+package registry
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Open returns a registry on the Redis that addr names. It does no I/O.
+//
+//	redis://[user:password@]host[:port][/db]
+//	redis+cluster://[user:password@]host[:port],host[:port]
+//	redis+sentinel://[user:password@]host[:port],host[:port]/master[?db=N]
+//
+// With rediss for redis the connections use TLS. The default port is 6379, of
+// a sentinel 26379. A user and password for the sentinels themselves go into
+// the query: sentinel_user and sentinel_password.
+func Open(addr string, terms Terms, cfg Config) (*Registry, error) {
+	opts, err := parseURL(addr)
+	if err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	opts.DialTimeout = cfg.Timeout
+	opts.ReadTimeout = cfg.Timeout
+	opts.WriteTimeout = cfg.Timeout
+	opts.PoolTimeout = cfg.Timeout
+	opts.ContextTimeoutEnabled = true
+	opts.MaxRetries = 2
+	opts.DialerRetries = 1
+	opts.PoolSize = 8 * max(2, runtime.GOMAXPROCS(0))
+	opts.DisableIdentity = true
+	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return New(redis.NewUniversalClient(opts), terms, cfg), nil
+}
+
+// parseURL turns a REDIS_URL into options. Its errors name no password.
+func parseURL(addr string) (*redis.UniversalOptions, error) {
+	u, err := url.Parse(addr)
+	if err != nil {
+		return nil, errors.New("redis url: not a URL") // err would show the password
+	}
+	base, kind, _ := strings.Cut(u.Scheme, "+")
+	opts := &redis.UniversalOptions{}
+	switch base {
+	case "redis":
+	case "rediss":
+		opts.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	default:
+		return nil, fmt.Errorf("redis url: scheme %q is not redis or rediss, alone or with +cluster or +sentinel", u.Scheme)
+	}
+	if u.User != nil {
+		opts.Username = u.User.Username()
+		opts.Password, _ = u.User.Password()
+	}
+	query := u.Query()
+	take := func(name string) string {
+		v := query.Get(name)
+		query.Del(name)
+		return v
+	}
+	port, path := "6379", strings.Trim(u.Path, "/")
+	db := take("db")
+	switch kind {
+	case "":
+		if strings.Contains(u.Host, ",") {
+			return nil, errors.New("redis url: several hosts need +cluster or +sentinel")
+		}
+		if path != "" {
+			db = path
+		}
+	case "cluster":
+		if path != "" || db != "" {
+			return nil, errors.New("redis url: a cluster has no databases")
+		}
+		opts.IsClusterMode = true
+	case "sentinel":
+		if path == "" {
+			return nil, errors.New("redis url: a sentinel needs the master's name as path")
+		}
+		port = "26379"
+		opts.MasterName = path
+		opts.SentinelUsername, opts.SentinelPassword = take("sentinel_user"), take("sentinel_password")
+	default:
+		return nil, fmt.Errorf("redis url: %q is not +cluster or +sentinel", "+"+kind)
+	}
+	for name := range query {
+		return nil, fmt.Errorf("redis url: parameter %q is not known here", name)
+	}
+	if db != "" {
+		if opts.DB, err = strconv.Atoi(db); err != nil || opts.DB < 0 {
+			return nil, fmt.Errorf("redis url: database %q is not a number", db)
+		}
+	}
+	opts.Addrs, err = hosts(u.Host, port)
+	return opts, err
+}
+
+// hosts splits a list of hosts and gives those without a port the default one.
+func hosts(list, port string) ([]string, error) {
+	var addrs []string
+	for h := range strings.SplitSeq(list, ",") {
+		if h == "" {
+			return nil, errors.New("redis url: a host is empty")
+		}
+		if _, _, err := net.SplitHostPort(h); err != nil {
+			h = net.JoinHostPort(strings.Trim(h, "[]"), port)
+		}
+		addrs = append(addrs, h)
+	}
+	return addrs, nil
+}
