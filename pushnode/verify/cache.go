@@ -1,0 +1,87 @@
+package verify
+
+import (
+	"crypto/sha256"
+	"maps"
+	"sync"
+	"time"
+
+	"pushcluster/shared/push"
+)
+
+// A cacheKey is the SHA-256 of a token.
+type cacheKey [sha256.Size]byte
+
+func sum(token string) cacheKey { return sha256.Sum256([]byte(token)) }
+
+// A cache keeps good answers for a while, in two generations of half its
+// entries each: when the young one is full, or as old as an answer may become,
+// it is the old one, which is forgotten. So it never holds more than its
+// entries and nothing ever has to be searched to make room; when it is full,
+// some answers are forgotten early.
+type cache struct {
+	half int
+	span time.Duration
+
+	mu         sync.Mutex // guards what follows
+	young, old map[cacheKey]cached
+	born       time.Time // of young
+	life       int64     // how many evictions there were
+}
+
+type cached struct {
+	identity push.Identity
+	until    time.Time
+}
+
+func newCache(entries int, span time.Duration) *cache {
+	return &cache{half: max(1, entries/2), span: span, young: make(map[cacheKey]cached)}
+}
+
+// find returns what is known of key at now, and the present life of the cache.
+func (c *cache) find(key cacheKey, now time.Time) (identity push.Identity, life int64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, ok := c.young[key]
+	if !ok {
+		found, ok = c.old[key]
+	}
+	if !ok || !found.until.After(now) {
+		return push.Identity{}, c.life, false
+	}
+	return found.identity, c.life, true
+}
+
+// keep remembers an answer that came at now to a question of the given life. If
+// something was evicted since, it may be an answer from before: it is not kept.
+func (c *cache) keep(key cacheKey, life int64, identity push.Identity, now time.Time) {
+	until := now.Add(c.span)
+	if end := identity.ExpiresAt; !end.IsZero() && end.Before(until) {
+		until = end
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if life != c.life {
+		return
+	}
+	if len(c.young) >= c.half || now.Sub(c.born) >= c.span {
+		c.old, c.young, c.born = c.young, make(map[cacheKey]cached), now
+	}
+	c.young[key] = cached{identity, until}
+}
+
+func (c *cache) evict(user push.UserID) {
+	of := func(_ cacheKey, e cached) bool { return e.identity.User == user }
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.life++
+	maps.DeleteFunc(c.young, of)
+	maps.DeleteFunc(c.old, of)
+}
+
+func (c *cache) evictAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.life++
+	c.young, c.old = make(map[cacheKey]cached), nil
+}
