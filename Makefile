@@ -1,0 +1,59 @@
+# pushcluster: what one does with it. `make` alone lists the targets.
+
+GO ?= go
+# Pinned, and run by its version so that go.mod does not carry it.
+STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 10s
+JS := localstack/e2e/js
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint bench fuzz build clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## the whole system on this machine: page at http://127.0.0.1:8700
+	@$(GO) run ./localstack
+
+# -race needs a C compiler. A test that wants something this machine lacks
+# (redis-server, node, chromium) skips and says so; with CI=true it fails.
+test: $(JS)/node_modules/.package-lock.json ## every test, with the race detector
+	@if command -v redis-server >/dev/null; then echo "redis: $$(redis-server --version)"; \
+		else echo "redis: miniredis, for no redis-server is on PATH"; fi
+	$(GO) test -race -timeout 8m ./...
+
+check: lint test ## what every commit passes: format, vet, staticcheck, and make test
+
+lint: ## format, vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "gofmt -w $$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	cd localstack/ferretdb && $(GO) vet ./...
+	$(STATICCHECK) ./...
+
+bench: ## every benchmark, once, without the tests
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# One fuzz test at a time is all that go test takes.
+fuzz: ## every fuzz test for FUZZTIME (10s)
+	@set -e; git ls-files -co --exclude-standard '*_test.go' | xargs grep -H '^func Fuzz' | \
+		sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9_]*).*| \1|' | sort -u | \
+		while read -r dir name; do echo "$$dir $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$dir" </dev/null; done
+
+build: ## the programs, to bin/
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/auth ./functions/auth
+	$(GO) build -trimpath -o bin/collect ./functions/collect
+	$(GO) build -trimpath -o bin/dispatch ./functions/dispatch
+	$(GO) build -trimpath -o bin/pushnode ./pushnode
+	$(GO) build -trimpath -o bin/localstack ./localstack
+
+clean: ## remove what was built; .local/, with its messages and keys, stays
+	rm -rf bin $(JS)/node_modules
+
+# The JavaScript SDK for its test. The file is npm's own note of what it
+# installed, so this runs again when the lock file is newer.
+$(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json
+	@if command -v npm >/dev/null; then cd $(JS) && npm ci --ignore-scripts --no-progress; \
+		else echo "npm: none, so the test of the JavaScript SDK is skipped"; fi

@@ -1,0 +1,188 @@
+// The page: what the client in client.js hears, shown; and a form that sends.
+
+import { Client } from './client.js';
+
+const $ = (id) => document.getElementById(id);
+const topic = 'public:news';
+const mostShown = 200; // messages kept on the page
+
+// The user comes from the address (?user=7); who opens it is told nothing else.
+const user = new URLSearchParams(location.search).get('user') || '42';
+
+// A device is one browser: its id outlives page loads, so a reload loses nothing.
+const device = (() => {
+  const fresh = 'page-' + Array.from(crypto.getRandomValues(new Uint8Array(6)), (b) => b.toString(16).padStart(2, '0')).join('');
+  try {
+    const kept = localStorage.getItem('device') ?? fresh;
+    localStorage.setItem('device', kept);
+    return kept;
+  } catch {
+    return fresh; // storage is switched off: this load is a device of its own
+  }
+})();
+
+let known = null; // the last answer of session
+async function session(fresh) {
+  if (known && !fresh) return known;
+  const response = await fetch(`session?user=${encodeURIComponent(user)}`, { cache: 'no-store' });
+  if (!response.ok) throw new Error(`session: ${response.status}`);
+  known = await response.json();
+  showNodes(known.nodes);
+  return known;
+}
+
+// ---- the line ----
+
+const client = new Client({ session, device, topics: [topic], onState: showState, onMessage: showMessage });
+
+function showState(state, detail) {
+  const node = known ? client.node % known.nodes.length : client.node;
+  $('state').dataset.state = state;
+  $('state-text').textContent = {
+    connecting: typeof detail === 'string' && detail ? `Connecting again: ${detail}` : `Connecting to node ${node + 1}…`,
+    connected: `Connected to node ${node + 1}`,
+    offline: 'Offline. What is sent now waits.',
+    closed: `Closed: ${detail}`,
+  }[state];
+  const away = state === 'offline' || state === 'closed';
+  $('line').textContent = away ? 'Go online' : 'Go offline';
+  $('line').setAttribute('aria-pressed', String(away));
+  const radio = document.querySelector(`#nodes input[value="${node}"]`);
+  if (radio) radio.checked = true;
+}
+
+function showNodes(nodes) {
+  const picker = $('nodes');
+  if (picker.querySelectorAll('label').length === nodes.length) return;
+  picker.querySelectorAll('label').forEach((l) => l.remove());
+  nodes.forEach((url, i) => {
+    const label = document.createElement('label');
+    label.title = url;
+    const radio = Object.assign(document.createElement('input'), { type: 'radio', name: 'node', value: String(i), checked: i === client.node });
+    radio.addEventListener('change', () => client.connect(i));
+    const text = Object.assign(document.createElement('span'), { textContent: `Node ${i + 1}` });
+    label.append(radio, text);
+    picker.append(label);
+  });
+}
+
+$('line').addEventListener('click', () => {
+  if ($('line').getAttribute('aria-pressed') === 'true') client.connect();
+  else client.disconnect();
+});
+
+// ---- what arrives ----
+
+const sent = new Map(); // id → when this page sent it, so that its way can be timed
+let received = 0;
+
+function showMessage({ channel, offset, data, tags, late }) {
+  const card = $('message').content.cloneNode(true);
+  const part = (name) => card.querySelector('.' + name);
+  part('event').textContent = tags.event || 'message';
+  part('channel').textContent = channel;
+  part('late').hidden = !late;
+  const at = new Date(tags.at ?? Date.now());
+  const time = card.querySelector('time');
+  time.dateTime = at.toISOString();
+  time.textContent = at.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
+  time.title = `accepted ${at.toLocaleString()}`;
+  part('data').append(...coloured(JSON.stringify(data, null, 2) ?? ''));
+  part('id').textContent = tags.id ?? '';
+  part('id').title = `message id; offset ${offset} in ${channel}`;
+  const own = tags.id?.split('/').pop();
+  if (sent.has(own) && !late) part('took').textContent = `${Math.max(1, Math.round(performance.now() - sent.get(own)))} ms from click to here`;
+
+  $('messages').prepend(card);
+  while ($('messages').children.length > mostShown) $('messages').lastElementChild.remove();
+  $('count').textContent = String(++received);
+  $('empty').hidden = true;
+  $('clear').hidden = false;
+}
+
+// coloured returns JSON text as nodes: keys, strings and the other scalars in
+// spans of their own. It makes text nodes only, so data can never become markup.
+function* coloured(text) {
+  const token = /("(?:\\.|[^"\\])*")(\s*:)?|-?\d[\d.eE+-]*|\b(?:true|false|null)\b/g;
+  let end = 0;
+  for (const match of text.matchAll(token)) {
+    yield text.slice(end, match.index);
+    const [whole, string, colon] = match;
+    const span = document.createElement('span');
+    span.className = string ? (colon ? 'key' : 'string') : 'number';
+    span.textContent = string ?? whole;
+    yield span;
+    yield colon ?? '';
+    end = match.index + whole.length;
+  }
+  yield text.slice(end);
+}
+
+$('clear').addEventListener('click', () => {
+  $('messages').replaceChildren();
+  $('count').textContent = String(received = 0);
+  $('empty').hidden = false;
+  $('clear').hidden = true;
+});
+
+// ---- sending ----
+
+const recipients = {
+  user: { label: `user ${user}`, to: { users: [user] } },
+  topic: { label: `topic ${topic}`, to: { channels: [topic] } },
+  all: { label: 'everybody', to: { all: true } },
+};
+for (const [value, { label }] of Object.entries(recipients)) $('to').append(new Option(label, value));
+
+function draft() {
+  const message = { to: recipients[$('to').value].to, data: JSON.parse($('data').value) };
+  if ($('event').value) message.event = $('event').value;
+  return message;
+}
+
+function showCurl() {
+  let body;
+  try {
+    body = JSON.stringify(draft());
+  } catch {
+    return; // half a JSON text is being typed
+  }
+  $('curl').textContent = `curl ${known?.collect ?? ''}/v1/messages -H "X-API-Key: $KEY" --json '${body.replaceAll("'", "'\\''")}'`;
+}
+
+function answer(text, bad = false) {
+  $('answer').textContent = text;
+  $('answer').dataset.kind = bad ? 'bad' : '';
+}
+
+$('form').addEventListener('input', showCurl);
+$('form').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  let message;
+  try {
+    message = draft();
+  } catch (err) {
+    $('data').focus();
+    return answer(`Data is not JSON: ${err.message}`, true);
+  }
+  message.id = crypto.randomUUID();
+  sent.set(message.id, performance.now());
+  if (sent.size > mostShown) sent.delete(sent.keys().next().value);
+  $('send').disabled = true;
+  try {
+    const response = await fetch('messages', {
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(message),
+    });
+    const body = await response.json();
+    if (response.ok) answer(`Accepted as ${body.id}`);
+    else answer(body.detail ?? body.title ?? `refused with ${response.status}`, true);
+  } catch {
+    answer('The page\'s server does not answer. Is the stack still running?', true);
+  } finally {
+    $('send').disabled = false;
+  }
+});
+
+$('footer').textContent = `User ${user}, device ${device}. Open the page again with ?user=7 to be somebody else.`;
+client.connect();
+session(false).then(showCurl, () => {});
