@@ -46,7 +46,7 @@ func (v *Verifier) post(ctx context.Context, token string) (push.Identity, error
 }
 
 func (v *Verifier) send(ctx context.Context, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, v.base+"/v1/auth/verify", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -79,4 +79,25 @@ func read(status int, answer []byte) (push.Identity, error) {
 		return push.Identity{}, ErrInvalid
 	}
 	return push.Identity{}, fmt.Errorf("%w: Auth answers %d %s", ErrUnavailable, status, p.Code)
+}
+
+// Ready returns nil if Auth is there: it answers /healthz. Whether it could
+// judge every token is its own affair.
+func (v *Verifier) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, v.cfg.Deadline)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.base+"/healthz", nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	resp, err := v.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("%w: ask Auth: %w", ErrUnavailable, err)
+	}
+	defer resp.Body.Close()
+	io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer)) // so that the connection is kept
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: Auth answers %d", ErrUnavailable, resp.StatusCode)
+	}
+	return nil
 }

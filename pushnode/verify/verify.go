@@ -42,7 +42,7 @@ type Config struct {
 // A Verifier asks Auth whose a token is. It may be used concurrently.
 type Verifier struct {
 	cfg     Config
-	url     string
+	base    string // URL of Auth, without path
 	client  *http.Client
 	now     func() time.Time
 	metrics *metrics
@@ -77,7 +77,7 @@ func New(cfg Config, authURL string, client *http.Client, now func() time.Time, 
 		cfg.Deadline = 4 * time.Second
 	}
 	return &Verifier{
-		cfg: cfg, url: strings.TrimSuffix(authURL, "/") + "/v1/auth/verify",
+		cfg: cfg, base: strings.TrimSuffix(authURL, "/"),
 		client: client, now: now, metrics: newMetrics(reg),
 		turns: make(chan struct{}, cfg.Parallel),
 		cache: newCache(cfg.Entries, cfg.CacheFor),

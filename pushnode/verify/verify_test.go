@@ -30,8 +30,9 @@ var moment = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // signatures. Its tokens are "USER" or "USER SECONDS-TO-LIVE"; other answers
 // are set by answer.
 type auth struct {
-	url   string
-	asked atomic.Int64
+	url    string
+	asked  atomic.Int64
+	health atomic.Int64 // the status of /healthz
 
 	mu      sync.Mutex
 	answer  http.HandlerFunc // nil: by the token
@@ -47,6 +48,8 @@ func newAuth(t *testing.T) *auth {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/auth/verify", signature.Require(
 		signature.NewVerifier(signature.VerifierConfig{}, keys), 64<<10, a))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(a.health.Load())) })
+	a.health.Store(200)
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
 	a.url = srv.URL
@@ -416,6 +419,25 @@ func TestRetriesAConnectionThatBroke(t *testing.T) {
 	})
 	want(t, v, "42", "42", nil)
 	a.wantAsked(t, 2)
+}
+
+func TestReady(t *testing.T) {
+	a := newAuth(t)
+	v, _ := newVerifier(t, Config{}, a)
+	if err := v.Ready(t.Context()); err != nil {
+		t.Errorf("Ready = %v while Auth is there", err)
+	}
+	a.health.Store(503)
+	if err := v.Ready(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Ready = %v while Auth answers 503, want ErrUnavailable", err)
+	}
+	gone, err := New(Config{}, "http://127.0.0.1:1", client(t, "signing-secret-of-at-least-24", nil), time.Now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gone.Ready(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Ready = %v while Auth is away, want ErrUnavailable", err)
+	}
 }
 
 func TestNewRefuses(t *testing.T) {
