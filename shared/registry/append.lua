@@ -84,16 +84,21 @@ local function stays(e)
     and bytes - bytes_before(e) <= most_bytes and offset_of(e[1]) >= oldest)
 end
 
-local first = redis.call('XRANGE', log, '-', '+', 'COUNT', '1')[1]
-while not stays(first) do
-  local page = redis.call('XRANGE', log, first[1], '+', 'COUNT', '16')
+-- Most appends that drop anything drop one entry, so two are looked at first.
+local page = redis.call('XRANGE', log, '-', '+', 'COUNT', '2')
+repeat
+  local first
   for _, e in ipairs(page) do
     first = e
     if stays(e) then break end
   end
-  redis.call('XTRIM', log, 'MINID', first[1])
-  redis.call('ZREMRANGEBYSCORE', seen, '-inf', '(' .. whole(offset_of(first[1])))
-end
+  if first ~= page[1] then
+    redis.call('XTRIM', log, 'MINID', first[1])
+    redis.call('ZREMRANGEBYSCORE', seen, '-inf', '(' .. whole(offset_of(first[1])))
+  end
+  local done = stays(first)
+  if not done then page = redis.call('XRANGE', log, first[1], '+', 'COUNT', '16') end
+until done
 redis.call('PEXPIRE', log, ARGV[8])
 redis.call('PEXPIRE', seen, ARGV[8])
 

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -13,7 +14,10 @@ import (
 	"pushcluster/shared/registry/registrytest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	registry.LogTo(slog.New(slog.DiscardHandler))
+	goleak.VerifyTestMain(m)
+}
 
 // A bench is a registry on a Redis of its own.
 type bench struct {

@@ -26,13 +26,15 @@ type Server struct {
 	t    testing.TB
 	addr string
 	dir  string
+	args []string // beyond those that every server gets
 
 	mini *miniredis.Miniredis // nil: a redis-server process
 	cmd  *exec.Cmd            // nil while stopped
 	done chan error           // what cmd ended with
 }
 
-// Redis starts a redis-server of its own for t. Where none is on PATH it starts
+// Redis starts a redis-server of its own for t, with args added to its command
+// line. Where none is on PATH it starts
 // a miniredis and says so; with CI=true a missing one fails the test.
 func Redis(t testing.TB, args ...string) *Server {
 	t.Helper()
@@ -43,13 +45,13 @@ func Redis(t testing.TB, args ...string) *Server {
 		t.Log("redis: miniredis, for no redis-server is on PATH")
 		return Mini(t)
 	}
-	s := &Server{t: t, dir: t.TempDir()}
+	s := &Server{t: t, dir: t.TempDir(), args: args}
 	var err error
 	for range startTries {
 		if s.addr, err = freeAddr(); err != nil {
 			break
 		}
-		if err = s.start(args); err == nil {
+		if err = s.start(); err == nil {
 			break
 		}
 	}
@@ -116,7 +118,7 @@ func (s *Server) Start() {
 		}
 		return
 	}
-	if err := s.start(nil); err != nil {
+	if err := s.start(); err != nil {
 		s.t.Fatalf("restart redis-server: %v", err)
 	}
 }
@@ -139,13 +141,13 @@ func (s *Server) Kill() {
 	s.cmd = nil
 }
 
-func (s *Server) start(extra []string) error {
+func (s *Server) start() error {
 	_, port, err := net.SplitHostPort(s.addr)
 	if err != nil {
 		return err
 	}
 	args := append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-		"--dir", s.dir, "--logfile", filepath.Join(s.dir, "redis.log")}, extra...)
+		"--dir", s.dir, "--logfile", filepath.Join(s.dir, "redis.log")}, s.args...)
 	cmd := exec.Command("redis-server", args...)
 	if err := cmd.Start(); err != nil {
 		return err

@@ -1,0 +1,132 @@
+package registry
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"pushcluster/shared/push"
+)
+
+// reply turns JSON into what the client gives for an answer of Redis: strings,
+// whole numbers, lists and nil.
+func reply(text []byte) any {
+	var v any
+	if json.Unmarshal(text, &v) != nil {
+		return string(text)
+	}
+	return asReply(v)
+}
+
+func asReply(v any) any {
+	switch v := v.(type) {
+	case float64:
+		return int64(v)
+	case []any:
+		for i := range v {
+			v[i] = asReply(v[i])
+		}
+		return v
+	case string:
+		return v
+	}
+	return nil
+}
+
+func FuzzAppendReply(f *testing.F) {
+	f.Add([]byte(`["new","3600000000000000","0",[]]`))
+	f.Add([]byte(`["repeat","3600000000000001","3600000000000000",["127.0.0.1:1~a","7"]]`))
+	f.Add([]byte(`["ask","0","0",[]]`))
+	f.Add([]byte(`["new",1,0,["n"]]`))
+	f.Add([]byte(`["new","9007199254740992","0",[]]`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		a, err := decodeAppended(reply(text))
+		if err != nil {
+			return
+		}
+		if !a.Ask && (a.Offset == 0 || a.Offset >= maxOffset || a.Prev >= a.Offset) {
+			t.Errorf("decodeAppended(%s) = %+v", text, a)
+		}
+		for _, r := range a.Routes {
+			if r.Node == "" {
+				t.Errorf("decodeAppended(%s) has a route to nowhere", text)
+			}
+		}
+	})
+}
+
+func FuzzLeases(f *testing.F) {
+	f.Add([]byte(`["1750000000000",["127.0.0.1:1~a","1750000015000","127.0.0.1:2~b draining","1.75e12"]]`))
+	f.Add([]byte(`["1750000000000",[]]`))
+	f.Add([]byte(`[1,[2,3]]`))
+	f.Add([]byte(`["1",["n","NaN"]]`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		leases, _, err := decodeLeases(reply(text))
+		if err != nil && leases != nil {
+			t.Errorf("decodeLeases(%s) = %v and %v", text, leases, err)
+		}
+	})
+}
+
+func FuzzEntry(f *testing.F) {
+	f.Add("1750000000000-3", "3583999999999999", `{"id":"k/1","data":{"a":1},"created_at":"2026-01-01T00:00:00Z","expires_at":"2026-01-02T00:00:00Z"}`, uint64(0))
+	f.Add("1-2048", "0", `{"id":"x"}`, uint64(5))
+	f.Add("18446744073709551615-18446744073709551615", "", "{", uint64(1))
+	f.Fuzz(func(t *testing.T, id, prev, text string, floor uint64) {
+		e, err := decodeEntry("c", redis.XMessage{ID: id, Values: map[string]any{"p": prev, "m": text}}, push.Offset(floor))
+		if err != nil {
+			return
+		}
+		if e.Offset >= maxOffset || e.Prev != 0 && (e.Prev >= e.Offset || e.Prev <= push.Offset(floor)) || e.Message.ID == "" {
+			t.Errorf("decodeEntry(%q, %q, %q) = %+v", id, prev, text, e)
+		}
+		again, err := parseID(entryID(e.Offset))
+		if err != nil || again != e.Offset {
+			t.Errorf("offset %d became %d, %v", e.Offset, again, err)
+		}
+	})
+}
+
+func FuzzLast(f *testing.F) {
+	f.Add("3600000000000000 5 1234")
+	f.Add(" ")
+	f.Fuzz(func(t *testing.T, text string) {
+		if o, err := parseLast(text); err == nil && o >= maxOffset {
+			t.Errorf("parseLast(%q) = %d", text, o)
+		}
+	})
+}
+
+func FuzzMarker(f *testing.F) {
+	f.Add("12.8d7c")
+	f.Add("-1.x")
+	f.Add("9223372036854775808.")
+	f.Fuzz(func(t *testing.T, marker string) {
+		if n := markerNumber(marker); n == 0 || n < -1 {
+			t.Errorf("markerNumber(%q) = %d", marker, n)
+		}
+	})
+}
+
+func TestDecodeAppendedRefuses(t *testing.T) {
+	tests := map[string]string{
+		"nothing":            `null`,
+		"no list":            `"new"`,
+		"short":              `["new","1"]`,
+		"unknown word":       `["old","2","1",[]]`,
+		"offset a number":    `["new",2,"1",[]]`,
+		"offset too large":   `["new","9007199254740992","0",[]]`,
+		"offset zero":        `["new","0","0",[]]`,
+		"predecessor behind": `["new","2","2",[]]`,
+		"odd routes":         `["new","2","1",["n"]]`,
+		"routes no list":     `["new","2","1","n"]`,
+	}
+	for name, text := range tests {
+		t.Run(name, func(t *testing.T) {
+			if a, err := decodeAppended(reply([]byte(text))); err == nil {
+				t.Errorf("decodeAppended(%s) = %+v, want an error", text, a)
+			}
+		})
+	}
+}

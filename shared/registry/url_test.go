@@ -1,0 +1,81 @@
+package registry
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseURL(t *testing.T) {
+	tests := map[string]struct {
+		url   string
+		addrs []string
+		// wanted only where set
+		user, password, master string
+		db                     int
+		cluster, tls           bool
+	}{
+		"plain":          {url: "redis://localhost", addrs: []string{"localhost:6379"}},
+		"port and db":    {url: "redis://h:7000/3", addrs: []string{"h:7000"}, db: 3},
+		"password":       {url: "redis://:s3cret@h", addrs: []string{"h:6379"}, password: "s3cret"},
+		"user, TLS":      {url: "rediss://u:p@h:1/0", addrs: []string{"h:1"}, user: "u", password: "p", tls: true},
+		"ipv6":           {url: "redis://[::1]:7000", addrs: []string{"[::1]:7000"}},
+		"ipv6 no port":   {url: "redis://[::1]", addrs: []string{"[::1]:6379"}},
+		"cluster":        {url: "redis+cluster://a,b:7001", addrs: []string{"a:6379", "b:7001"}, cluster: true},
+		"one of cluster": {url: "rediss+cluster://a", addrs: []string{"a:6379"}, cluster: true, tls: true},
+		"sentinel":       {url: "redis+sentinel://:p@a,b:7/main", addrs: []string{"a:26379", "b:7"}, master: "main", password: "p"},
+		"sentinel, db":   {url: "redis+sentinel://a/main?db=2", addrs: []string{"a:26379"}, master: "main", db: 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			o, err := parseURL(tt.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(o.Addrs, tt.addrs) || o.Username != tt.user || o.Password != tt.password || o.DB != tt.db ||
+				o.MasterName != tt.master || o.IsClusterMode != tt.cluster || (o.TLSConfig != nil) != tt.tls {
+				t.Errorf("parseURL(%q) = addrs %v user %q db %d master %q cluster %v tls %v", tt.url, o.Addrs, o.Username, o.DB, o.MasterName, o.IsClusterMode, o.TLSConfig != nil)
+			}
+		})
+	}
+}
+
+func TestParseURLRefuses(t *testing.T) {
+	tests := map[string]string{
+		"empty":                   "",
+		"other scheme":            "http://s3cret@h",
+		"other kind":              "redis+ring://:s3cret@h",
+		"no host":                 "redis://",
+		"empty host in list":      "redis+cluster://a,,b",
+		"several without cluster": "redis://a,b",
+		"db that is none":         "redis://:s3cret@h/x",
+		"negative db":             "redis://h/-1",
+		"cluster with db":         "redis+cluster://h/1",
+		"sentinel without master": "redis+sentinel://h",
+		"unknown parameter":       "redis://:s3cret@h?pool=3",
+		"unparsable":              "redis://:s3cret@h:x:y/%zz",
+	}
+	for name, addr := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := parseURL(addr)
+			if err == nil {
+				t.Fatalf("parseURL(%q) succeeded", addr)
+			}
+			if strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("the error shows the password: %v", err)
+			}
+		})
+	}
+}
+
+func FuzzParseURL(f *testing.F) {
+	f.Add("redis://u:p@h:1/0")
+	f.Add("rediss+cluster://a,b:1")
+	f.Add("redis+sentinel://a,[::1]:2/m?db=1")
+	f.Fuzz(func(t *testing.T, addr string) {
+		o, err := parseURL(addr)
+		if err == nil && (len(o.Addrs) == 0 || o.DB < 0) {
+			t.Errorf("parseURL(%q) = %+v", addr, o)
+		}
+	})
+}
