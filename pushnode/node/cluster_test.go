@@ -1,0 +1,256 @@
+package node_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"pushcluster/pushnode/node"
+	"pushcluster/pushnode/verify"
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/registry/registrytest"
+	"pushcluster/shared/signature"
+	"pushcluster/shared/store"
+	"pushcluster/shared/store/sqlitestore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// tokens verifies tokens of the form "USER" or "USER topic topic*"; some words
+// stand for what can go wrong.
+type tokens struct {
+	mu      sync.Mutex
+	expires time.Time // of tokens that start with "short"
+	away    bool
+}
+
+func (k *tokens) Verify(_ context.Context, token string) (push.Identity, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	user, topics, _ := strings.Cut(token, " ")
+	switch {
+	case k.away:
+		return push.Identity{}, verify.ErrUnavailable
+	case user == "bad":
+		return push.Identity{}, verify.ErrInvalid
+	case user == "expired":
+		return push.Identity{}, verify.ErrExpired
+	}
+	identity := push.Identity{User: push.UserID(user), Topics: strings.Fields(topics)}
+	if short, ok := strings.CutPrefix(user, "short-"); ok {
+		identity.User, identity.ExpiresAt = push.UserID(short), k.expires
+	}
+	return identity, nil
+}
+
+func (k *tokens) Ready(context.Context) error { return nil }
+
+// A cluster is nodes on one Redis and one store, with the part of Dispatch that
+// the tests need.
+type cluster struct {
+	t      *testing.T
+	redis  *registrytest.Server
+	store  store.Store
+	reg    *registry.Registry
+	tokens *tokens
+	keys   signature.Keys
+	client *http.Client
+	nodes  []*testNode
+	number atomic.Int64
+}
+
+type testNode struct {
+	*node.Node
+	id     push.NodeID
+	public *httptest.Server
+	stop   func()
+	deaf   atomic.Bool // deliveries do not arrive
+}
+
+func newCluster(t *testing.T, cfg node.Config, nodes int) *cluster {
+	t.Helper()
+	c := &cluster{t: t, redis: registrytest.Redis(t), tokens: &tokens{}}
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.store = st
+	t.Cleanup(func() { st.Close() })
+	if err := st.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.reg = c.registry()
+	if c.keys, err = signature.ParseKeys([]string{"a-secret-of-the-tests-0123456789"}); err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	c.client = &http.Client{Transport: &signature.Transport{Signer: signature.NewSigner(c.keys), Base: transport}}
+	for range nodes {
+		c.start(cfg)
+	}
+	return c
+}
+
+func (c *cluster) registry() *registry.Registry {
+	c.t.Helper()
+	reg, err := registry.Open(c.redis.URL(), c.store, registry.Config{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { reg.Close() })
+	return reg
+}
+
+// start adds a node. Paces are quick unless cfg says otherwise.
+func (c *cluster) start(cfg node.Config) *testNode {
+	c.t.Helper()
+	var internal http.Handler
+	n := &testNode{}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n.deaf.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		internal.ServeHTTP(w, r)
+	}))
+	cfg.ID = node.NewID(strings.TrimPrefix(api.URL, "http://"))
+	if cfg.RenewEvery == 0 {
+		cfg.RenewEvery = 200 * time.Millisecond
+	}
+	if cfg.DrainTime == 0 {
+		cfg.DrainTime = 50 * time.Millisecond
+	}
+	if cfg.CloseTimeout == 0 {
+		cfg.CloseTimeout = time.Second
+	}
+	log := slog.New(slog.NewTextHandler(testWriter{c.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var err error
+	n.Node, err = node.New(cfg, c.tokens, c.registry(), c.store, log, prometheus.NewRegistry())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	n.id = cfg.ID
+	internal = n.Internal(signature.NewVerifier(signature.VerifierConfig{}, c.keys))
+	n.public = httptest.NewServer(n.Public())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			c.t.Errorf("Run: %v", err)
+		}
+		n.public.Close()
+		api.Close()
+	})
+	c.t.Cleanup(n.stop)
+	c.nodes = append(c.nodes, n)
+	eventually(c.t, "the node is ready", func() bool {
+		resp, err := http.Get(n.public.URL + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	return n
+}
+
+// testWriter gives a node's log to the test's.
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// eventually waits until ok holds, looking again and again for up to 10 s.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	end := time.After(10 * time.Second)
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for !ok() {
+		select {
+		case <-end:
+			t.Fatalf("waited 10 s in vain until %s", what)
+		case <-look.C:
+		}
+	}
+}
+
+func (c *cluster) message(data string) push.Message {
+	n := c.number.Add(1)
+	now := time.Now().Truncate(time.Millisecond)
+	return push.Message{
+		ID: push.MessageID(fmt.Sprintf("test/%d", n)), Event: "test", Data: json.RawMessage(data),
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+	}
+}
+
+// send stores data for channel, appends it and tells the nodes, as Dispatch does.
+func (c *cluster) send(channel push.Channel, data string) push.Offset {
+	c.t.Helper()
+	return c.sendMessage(channel, c.message(data))
+}
+
+func (c *cluster) sendMessage(channel push.Channel, m push.Message) push.Offset {
+	c.t.Helper()
+	ctx := context.Background()
+	if _, err := c.store.InsertMessages(ctx, []store.Record{{Message: m, Fingerprint: "f"}}); err != nil {
+		c.t.Fatal(err)
+	}
+	appended, err := c.reg.Append(ctx, []registry.Item{{Channel: channel, Message: &m, Asked: true}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	a := appended.Items[0]
+	if a.Err != nil {
+		c.t.Fatal(a.Err)
+	}
+	if _, err := c.store.WriteInbox(ctx, []store.InboxEntry{{
+		Channel: channel, Offset: a.Offset, Message: m.ID, CollapseKey: m.CollapseKey, ExpiresAt: m.ExpiresAt,
+	}}); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, r := range a.Routes {
+		c.post(r.Node, "/v1/node/deliver", push.DeliverRequest{Node: r.Node, Messages: []push.Message{m},
+			Entries: []push.DeliverEntry{{Channel: channel, Offset: a.Offset, Prev: a.Prev}}})
+	}
+	return a.Offset
+}
+
+// post sends a signed request to a node; what goes wrong on the way does not
+// matter to the caller.
+func (c *cluster) post(id push.NodeID, path string, body any) []byte {
+	b, err := json.Marshal(body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	resp, err := c.client.Post("http://"+id.Addr()+path, "application/json", bytes.NewReader(b))
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	answer, _ := io.ReadAll(resp.Body)
+	return answer
+}
+
+func items(channel push.Channel, m *push.Message) []registry.Item {
+	return []registry.Item{{Channel: channel, Message: m, Asked: true}}
+}

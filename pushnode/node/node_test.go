@@ -1,0 +1,496 @@
+package node_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"pushcluster/pushnode/node"
+	"pushcluster/shared/push"
+)
+
+func TestDeliverToUserTopicAndAll(t *testing.T) {
+	c := newCluster(t, node.Config{}, 2)
+	a, b := dial(t, c.nodes[0], ""), dial(t, c.nodes[1], "")
+	a.connect("42 news", "")
+	b.connect("43", "")
+	a.write(`{"id":2,"subscribe":{"channel":"news"}}`)
+	if r := a.reply(2); r.Subscribe == nil || r.Subscribe.Epoch == "" {
+		t.Fatalf("subscribe was answered %+v", r)
+	}
+	c.send("#42", `1`)
+	c.send("news", `2`)
+	c.send("all", `3`)
+	if got := a.receive(3); got != "1 2 3" {
+		t.Errorf("user 42 received %s, want 1 2 3", got)
+	}
+	if got := b.receive(1); got != "3" {
+		t.Errorf("user 43 received %s, want 3", got)
+	}
+}
+
+func TestPublicationCarriesTheMessage(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	a := dial(t, c.nodes[0], "")
+	a.connect("42", "")
+	m := c.message(`{"n": 9007199254740993}`)
+	m.Trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	offset := c.sendMessage("#42", m)
+	p := a.publication()
+	if p.Offset != uint64(offset) || p.Tags["id"] != string(m.ID) || p.Tags["event"] != "test" || p.Tags["trace"] != m.Trace {
+		t.Errorf("publication %+v does not carry message %+v at %d", p, m, offset)
+	}
+	if at, err := time.Parse(time.RFC3339, p.Tags["at"]); err != nil || !at.Equal(m.CreatedAt) {
+		t.Errorf("tag at = %q, want %s", p.Tags["at"], m.CreatedAt)
+	}
+	if string(p.Data) != string(m.Data) && string(p.Data) != `{"n":9007199254740993}` {
+		t.Errorf("data = %s, want %s", p.Data, m.Data)
+	}
+}
+
+func TestRecover(t *testing.T) {
+	tests := map[string]struct {
+		position func(second push.Offset, epoch string) string // after two of four messages
+		want     string
+		recover  bool
+	}{
+		"from its position":           {func(o push.Offset, e string) string { return position("#42", uint64(o), e) }, "3 4", true},
+		"without epoch":               {func(o push.Offset, _ string) string { return position("#42", uint64(o), "") }, "3 4", true},
+		"from the beginning":          {func(_ push.Offset, e string) string { return position("#42", 0, e) }, "1 2 3 4", true},
+		"from another life":           {func(o push.Offset, _ string) string { return position("#42", uint64(o), "other") }, "", false},
+		"from beyond what exists":     {func(_ push.Offset, e string) string { return position("#42", 1<<52, e) }, "", false},
+		"nothing said, and no device": {func(push.Offset, string) string { return "" }, "", false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, node.Config{}, 1)
+			epoch, err := c.store.Epoch(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var second, last push.Offset
+			for i := range 4 {
+				last = c.send("#42", fmt.Sprint(i+1))
+				if i == 1 {
+					second = last
+				}
+			}
+			sub := dial(t, c.nodes[0], "").connect("42", tt.position(second, epoch)).Subs["#42"]
+			if got := data(sub.Publications); got != tt.want || sub.Recovered != tt.recover {
+				t.Errorf("recovered %q (%v), want %q (%v)", got, sub.Recovered, tt.want, tt.recover)
+			}
+			if !tt.recover && sub.Offset != uint64(last) {
+				t.Errorf("starts at %d, want %d", sub.Offset, last)
+			}
+		})
+	}
+}
+
+func TestDeviceNeedsNoPosition(t *testing.T) {
+	c := newCluster(t, node.Config{}, 2)
+	c.send("#42", `1`)
+	c.send("all", `"before the device was known"`)
+	first := dial(t, c.nodes[0], "device=phone")
+	result := first.connect("42", "")
+	if got := data(result.Subs["#42"].Publications); got != "1" || !result.Subs["#42"].Recovered {
+		t.Errorf("a new device recovered %q, want 1", got)
+	}
+	if got := data(result.Subs["all"].Publications); got != "" {
+		t.Errorf("a new device recovered %q of all, want nothing", got)
+	}
+	c.send("#42", `2`)
+	if got := first.receive(1); got != "2" {
+		t.Fatalf("received %s, want 2", got)
+	}
+	// The client answers the ping that follows; its pong moves the cursor.
+	answering := make(chan struct{})
+	go func() { defer close(answering); first.next() }()
+	eventually(t, "the cursor has moved", func() bool {
+		return len(dial(t, c.nodes[1], "device=phone").connect("42", "").Subs["#42"].Publications) == 0
+	})
+	first.ws.Close()
+	<-answering
+	c.send("#42", `3`)
+	c.send("all", `4`)
+	result = dial(t, c.nodes[1], "").connect("42", `,"data":{"device":"phone"}`)
+	if got := data(result.Subs["#42"].Publications) + " " + data(result.Subs["all"].Publications); got != "3 4" {
+		t.Errorf("after a page reload recovered %q, want 3 4", got)
+	}
+}
+
+func TestLongBacklogComesInPages(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	const count = 900
+	filler := strings.Repeat("x", 1000)
+	for i := range count {
+		c.send("#42", fmt.Sprintf(`{"n":%d,"f":%q}`, i, filler))
+	}
+	a := dial(t, c.nodes[0], "device=phone")
+	pubs := a.connect("42", "").Subs["#42"].Publications
+	if len(pubs) == 0 || len(pubs) > 400 {
+		t.Fatalf("the reply holds %d publications, want one page", len(pubs))
+	}
+	for i := range 50 { // some come while it recovers
+		c.send("#42", fmt.Sprintf(`{"n":%d}`, count+i))
+	}
+	for len(pubs) < count+50 {
+		pubs = append(pubs, a.publication())
+	}
+	for i, p := range pubs {
+		var d struct{ N int }
+		if json.Unmarshal(p.Data, &d); d.N != i {
+			t.Fatalf("publication %d is number %d", i, d.N)
+		}
+	}
+	if !ascending(pubs) {
+		t.Error("offsets do not ascend")
+	}
+}
+
+func TestCollapsedAndExpiredAreNotRecovered(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	for i := range 3 {
+		m := c.message(fmt.Sprint(i))
+		m.CollapseKey = "score"
+		c.sendMessage("#42", m)
+	}
+	m := c.message(`"late"`)
+	m.ExpiresAt = time.Now().Add(-time.Second)
+	c.sendMessage("#42", m)
+	c.send("#42", `"kept"`)
+	if got := data(dial(t, c.nodes[0], "device=d").connect("42", "").Subs["#42"].Publications); got != `2 "kept"` {
+		t.Errorf(`recovered %s, want 2 "kept"`, got)
+	}
+}
+
+func TestWhatDidNotArriveIsReadFromTheLog(t *testing.T) {
+	c := newCluster(t, node.Config{BeatEvery: 300 * time.Millisecond}, 1)
+	a := dial(t, c.nodes[0], "")
+	a.connect("42", "")
+	c.send("#42", `1`)
+	c.nodes[0].deaf.Store(true)
+	c.send("#42", `2`)
+	c.send("#42", `3`)
+	c.nodes[0].deaf.Store(false)
+	c.send("#42", `4`) // shows the gap
+	if got := a.receive(4); got != "1 2 3 4" {
+		t.Errorf("received %s, want 1 2 3 4", got)
+	}
+	c.nodes[0].deaf.Store(true)
+	c.send("#42", `5`) // nothing follows that would show it: the beat finds it
+	if got := a.receive(1); got != "5" {
+		t.Errorf("received %s, want 5", got)
+	}
+}
+
+func TestRedisFlushedUnderConnections(t *testing.T) {
+	c := newCluster(t, node.Config{}, 2)
+	a, b := dial(t, c.nodes[0], ""), dial(t, c.nodes[1], "")
+	a.connect("42", "")
+	b.connect("42", "")
+	c.send("#42", `1`)
+	c.redis.FlushAll()
+	c.send("#42", `2`) // no route is known: only the inbox and the new log have it
+	for name, client := range map[string]*wsClient{"node 1": a, "node 2": b} {
+		if got := client.receive(2); got != "1 2" {
+			t.Errorf("%s: received %s, want 1 2", name, got)
+		}
+	}
+	c.send("#42", `3`)
+	if got := a.receive(1) + b.receive(1); got != "33" {
+		t.Errorf("after the flush received %s, want 33", got)
+	}
+}
+
+func TestHandshakeRefused(t *testing.T) {
+	c := newCluster(t, node.Config{Origins: []string{"https://app.example.com"}}, 1)
+	tests := map[string]struct {
+		query  string
+		header http.Header
+		status int
+		code   push.Code
+	}{
+		"bad token in query":      {"token=bad", nil, 401, push.CodeTokenInvalid},
+		"bad token in header":     {"", http.Header{"Authorization": {"Bearer bad"}}, 401, push.CodeTokenInvalid},
+		"expired token":           {"token=expired", nil, 401, push.CodeTokenExpired},
+		"foreign origin":          {"", http.Header{"Origin": {"https://evil.example.com"}}, 403, push.CodeForbiddenOrigin},
+		"null origin":             {"", http.Header{"Origin": {"null"}}, 403, push.CodeForbiddenOrigin},
+		"device of bad alphabet":  {"device=a%20b", nil, 400, push.CodeBadRequest},
+		"device that is too long": {"device=" + strings.Repeat("a", 65), nil, 400, push.CodeBadRequest},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if status, code := refused(t, c.nodes[0], tt.query, tt.header); status != tt.status || code != tt.code {
+				t.Errorf("answered %d %s, want %d %s", status, code, tt.status, tt.code)
+			}
+		})
+	}
+	t.Run("auth away", func(t *testing.T) {
+		c.tokens.mu.Lock()
+		c.tokens.away = true
+		c.tokens.mu.Unlock()
+		if status, code := refused(t, c.nodes[0], "token=42", nil); status != 503 || code != push.CodeUnavailable {
+			t.Errorf("answered %d %s, want 503 unavailable", status, code)
+		}
+		a := dial(t, c.nodes[0], "")
+		a.write(`{"id":1,"connect":{"token":"42"}}`)
+		if r := a.reply(1); r.Error == nil || r.Error.Code != 100 || !r.Error.Temporary {
+			t.Errorf("connect was answered %+v, want the temporary error 100", r)
+		}
+	})
+}
+
+func TestTokenInHandshake(t *testing.T) {
+	c := newCluster(t, node.Config{Origins: []string{"https://app.example.com"}}, 1)
+	header := http.Header{"Authorization": {"Bearer 42"}, "Origin": {"https://app.example.com"}}
+	ws, _, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(c.nodes[0].public.URL, "http")+"/connection/websocket", header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.Close()
+	a := &wsClient{t: t, ws: ws}
+	if subs := a.connect("", "").Subs; subs["#42"] == nil {
+		t.Errorf("subscribed to %v, want #42 among them", subs)
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	c := newCluster(t, node.Config{ConnectTimeout: 600 * time.Millisecond}, 1)
+	neighbour := dial(t, c.nodes[0], "")
+	neighbour.connect("1", "")
+	tests := map[string]struct {
+		frames []string
+		code   int
+	}{
+		"garbage":                     {[]string{`garbage`}, 3501},
+		"empty frame":                 {[]string{``}, 3501},
+		"first is not connect":        {[]string{`{"id":1,"subscribe":{"channel":"news"}}`}, 3501},
+		"pong without ping":           {[]string{`{}`}, 3501},
+		"bad token":                   {[]string{`{"id":1,"connect":{"token":"bad"}}`}, 3500},
+		"no token":                    {[]string{`{"id":1,"connect":{}}`}, 3500},
+		"connect twice":               {[]string{`{"id":1,"connect":{"token":"7"}}`, `{"id":2,"connect":{"token":"7"}}`}, 3501},
+		"nothing at all":              {nil, 3502},
+		"frame over the limit":        {[]string{`{"id":1,"connect":{"token":"` + strings.Repeat("x", 70<<10) + `"}}`}, 1009},
+		"garbage when connected":      {[]string{`{"id":1,"connect":{"token":"7"}}`, `[1,2`}, 3501},
+		"command that does not exist": {[]string{`{"id":1,"connect":{"token":"7"}}`, `{"id":2}`}, 3501},
+		"send":                        {[]string{`{"id":1,"connect":{"token":"7"}}`, `{"send":{"data":{}}}`}, 3508},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			a := dial(t, c.nodes[0], "")
+			for _, f := range tt.frames {
+				a.write(f)
+			}
+			if got := a.closed(); got != tt.code {
+				t.Errorf("closed with %d, want %d", got, tt.code)
+			}
+		})
+	}
+	c.send("#1", `"still here"`)
+	if got := neighbour.receive(1); got != `"still here"` {
+		t.Errorf("the neighbour received %s", got)
+	}
+}
+
+func TestErrorReplies(t *testing.T) {
+	c := newCluster(t, node.Config{MaxSubscriptions: 4}, 1)
+	a := dial(t, c.nodes[0], "")
+	a.connect("42 room:* news", "")
+	tests := []struct {
+		name, command string
+		code          uint32 // 0: no error
+	}{
+		{"public topic", `"subscribe":{"channel":"public:x"}`, 0},
+		{"topic by prefix", `"subscribe":{"channel":"room:7"}`, 0},
+		{"one too many", `"subscribe":{"channel":"news"}`, 106},
+		{"twice", `"subscribe":{"channel":"room:7"}`, 105},
+		{"own channel", `"subscribe":{"channel":"#42"}`, 105},
+		{"somebody else's channel", `"subscribe":{"channel":"#43"}`, 103},
+		{"topic not in the token", `"subscribe":{"channel":"secret"}`, 103},
+		{"forbidden character", `"subscribe":{"channel":"a{b"}`, 107},
+		{"no channel", `"subscribe":{}`, 107},
+		{"map subscription", `"subscribe":{"channel":"public:y","type":1}`, 108},
+		{"unsubscribe", `"unsubscribe":{"channel":"room:7"}`, 0},
+		{"unsubscribe from nothing", `"unsubscribe":{"channel":"nothing"}`, 0},
+		{"room for another", `"subscribe":{"channel":"news"}`, 0},
+		{"publish", `"publish":{"channel":"news","data":{}}`, 108},
+		{"presence", `"presence":{"channel":"news"}`, 108},
+		{"presence stats", `"presence_stats":{"channel":"news"}`, 108},
+		{"history", `"history":{"channel":"news"}`, 108},
+		{"sub refresh", `"sub_refresh":{"channel":"news","token":"x"}`, 108},
+		{"unknown rpc", `"rpc":{"method":"nope"}`, 104},
+		{"ack without device", `"rpc":{"method":"ack","data":{"channel":"#42","offset":1}}`, 107},
+		{"ping", `"ping":{}`, 0},
+	}
+	for i, tt := range tests {
+		id := uint32(i + 2)
+		a.write(fmt.Sprintf(`{"id":%d,%s}`, id, tt.command))
+		r := a.reply(id)
+		if got := r.Error.GetCode(); got != tt.code {
+			t.Errorf("%s: answered %+v, want code %d", tt.name, r, tt.code)
+		}
+	}
+}
+
+func TestExpiredTokenIsAnOrdinaryError(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	a := dial(t, c.nodes[0], "")
+	a.write(`{"id":1,"connect":{"token":"expired"}}` + "\n" + `{"id":2,"subscribe":{"channel":"public:x"}}`)
+	if r := a.reply(1); r.Error.GetCode() != 109 {
+		t.Errorf("connect was answered %+v, want error 109", r)
+	}
+}
+
+func TestTokenEndsAndIsRefreshed(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	c.tokens.expires = time.Now().Add(1500 * time.Millisecond)
+	a, b := dial(t, c.nodes[0], ""), dial(t, c.nodes[0], "")
+	for _, client := range []*wsClient{a, b} {
+		if r := client.connect("short-42", ""); !r.Expires || r.Ttl != 1 {
+			t.Errorf("connect says expires %v, ttl %d, want true, 1", r.Expires, r.Ttl)
+		}
+	}
+	b.write(`{"id":2,"refresh":{"token":"42"}}`)
+	if r := b.reply(2); r.Refresh == nil || r.Refresh.Expires {
+		t.Errorf("refresh was answered %+v", r)
+	}
+	if got := a.closed(); got != 3005 {
+		t.Errorf("closed with %d, want 3005", got)
+	}
+	c.send("#42", `1`)
+	if got := b.receive(1); got != "1" {
+		t.Errorf("the refreshed connection received %s, want 1", got)
+	}
+	b.write(`{"id":3,"refresh":{"token":"43"}}`)
+	if got := b.closed(); got != 3500 {
+		t.Errorf("a refresh for another user closed with %d, want 3500", got)
+	}
+}
+
+func TestSilentClientIsClosed(t *testing.T) {
+	c := newCluster(t, node.Config{PingInterval: 200 * time.Millisecond, PongTimeout: 300 * time.Millisecond}, 1)
+	a := dial(t, c.nodes[0], "")
+	a.mute = true
+	a.connect("42", "")
+	if got := a.closed(); got != 3012 {
+		t.Errorf("closed with %d, want 3012", got)
+	}
+}
+
+func TestSlowClientIsClosedAndRecovers(t *testing.T) {
+	c := newCluster(t, node.Config{QueueBytes: 64 << 10, WriteTimeout: 200 * time.Millisecond, CloseTimeout: 8 * time.Second}, 1)
+	slow, quick := dial(t, c.nodes[0], ""), dial(t, c.nodes[0], "")
+	epoch := slow.connect("42", "").Subs["#42"].Epoch
+	quick.connect("42", "")
+	big := `"` + strings.Repeat("x", 60<<10) + `"`
+	const count = 300 // 18 MB: more than the kernel's buffers take
+	received := make(chan int)
+	go func() {
+		n := 0
+		for ; n < count; n++ {
+			quick.publication()
+		}
+		received <- n
+	}()
+	for range count {
+		c.send("#42", big)
+	}
+	if n := <-received; n != count {
+		t.Errorf("the quick neighbour received %d, want %d", n, count)
+	}
+	var last uint64
+	got := 0
+	for {
+		r, err := slow.next()
+		if err != nil {
+			if !websocket.IsCloseError(err, 3008) {
+				t.Errorf("the slow client was closed with %v, want 3008", err)
+			}
+			break
+		}
+		if r.Push.GetPub() != nil {
+			last, got = r.Push.Pub.Offset, got+1
+		}
+	}
+	again := dial(t, c.nodes[0], "")
+	pubs := again.connect("42", position("#42", last, epoch)).Subs["#42"].Publications
+	for got += len(pubs); got < count; got++ {
+		again.publication()
+	}
+}
+
+func TestKick(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	phone, desk, other := dial(t, c.nodes[0], "device=phone"), dial(t, c.nodes[0], "device=desk"), dial(t, c.nodes[0], "")
+	phone.connect("42", "")
+	desk.connect("42", "")
+	other.connect("43", "")
+	if got := string(c.post(c.nodes[0].id, "/v1/node/disconnect", push.DisconnectRequest{User: "42", Device: "phone"})); !strings.Contains(got, `"closed":1`) {
+		t.Errorf("answered %s", got)
+	}
+	if got := phone.closed(); got != 3503 {
+		t.Errorf("phone closed with %d, want 3503", got)
+	}
+	c.post(c.nodes[0].id, "/v1/node/disconnect", push.DisconnectRequest{User: "42"})
+	if got := desk.closed(); got != 3503 {
+		t.Errorf("desk closed with %d, want 3503", got)
+	}
+	c.send("#43", `1`)
+	if got := other.receive(1); got != "1" {
+		t.Errorf("the other user received %s", got)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	var clients []*wsClient
+	for i := range 5 {
+		a := dial(t, c.nodes[0], "")
+		a.connect(fmt.Sprint(i), "")
+		clients = append(clients, a)
+	}
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); c.nodes[0].stop() }()
+	for i, a := range clients {
+		if got := a.closed(); got != 3001 {
+			t.Errorf("client %d was closed with %d, want 3001", i, got)
+		}
+		a.ws.Close()
+	}
+	<-stopped
+	leases, err := c.reg.Nodes(context.Background(), []push.NodeID{c.nodes[0].id})
+	if err != nil || len(leases) != 0 {
+		t.Errorf("after the drain these leases are left: %v, %v", leases, err)
+	}
+	m := c.message(`1`)
+	appended, err := c.reg.Append(context.Background(), items("#0", &m))
+	if err != nil || len(appended.Items[0].Routes) != 0 {
+		t.Errorf("after the drain these routes are left: %+v, %v", appended.Items, err)
+	}
+}
+
+func TestRequestsOfOthersAreRefused(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	id := c.nodes[0].id
+	unsigned, err := http.Post("http://"+id.Addr()+"/v1/node/deliver", "application/json", strings.NewReader(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsigned.Body.Close()
+	if unsigned.StatusCode != 401 {
+		t.Errorf("an unsigned request was answered %d, want 401", unsigned.StatusCode)
+	}
+	other := node.NewID(id.Addr())
+	if got := string(c.post(other, "/v1/node/deliver", push.DeliverRequest{Node: other})); !strings.Contains(got, string(push.CodeOtherNode)) {
+		t.Errorf("a request for an earlier incarnation was answered %s, want other_node", got)
+	}
+	if got := string(c.post(id, "/v1/node/deliver", push.DeliverRequest{Node: id, Entries: []push.DeliverEntry{{Channel: "news", Offset: 1, Message: 3}}})); !strings.Contains(got, string(push.CodeBadRequest)) {
+		t.Errorf("an entry without message was answered %s, want bad_request", got)
+	}
+}
