@@ -217,86 +217,6 @@ func TestVerifyWithAWrongSecret(t *testing.T) {
 	want(t, v, "42", "", ErrUnavailable) // our fault: the client may try again
 }
 
-func TestCacheEnds(t *testing.T) {
-	tests := map[string]struct {
-		token  string
-		after  time.Duration
-		cached bool
-	}{
-		"just before 10 s":     {"42", 10*time.Second - 1, true},
-		"at 10 s":              {"42", 10 * time.Second, false},
-		"before it expires":    {"42 3s", 3*time.Second - 1, true},
-		"when it expires":      {"42 3s", 3 * time.Second, false},
-		"expires after 10 s":   {"42 1h", 10 * time.Second, false},
-		"within a second life": {"42", 0, true},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			a := newAuth(t)
-			v, c := newVerifier(t, Config{}, a)
-			want(t, v, tt.token, "42", nil)
-			c.advance(tt.after)
-			v.Verify(t.Context(), tt.token)
-			if tt.cached {
-				a.wantAsked(t, 1)
-			} else {
-				a.wantAsked(t, 2)
-			}
-		})
-	}
-}
-
-func TestCacheIsBounded(t *testing.T) {
-	a := newAuth(t)
-	v, _ := newVerifier(t, Config{Entries: 10}, a)
-	for i := range 100 {
-		want(t, v, fmt.Sprint("u", i), push.UserID(fmt.Sprint("u", i)), nil)
-	}
-	if n := len(v.cache.young) + len(v.cache.old); n > 10 {
-		t.Errorf("the cache holds %d answers, more than 10", n)
-	}
-	want(t, v, "u99", "u99", nil)
-	a.wantAsked(t, 100) // the newest is among them
-}
-
-func TestEvict(t *testing.T) {
-	a := newAuth(t)
-	v, _ := newVerifier(t, Config{}, a)
-	ask := func() {
-		want(t, v, "1", "1", nil)
-		want(t, v, "1 1h", "1", nil)
-		want(t, v, "2", "2", nil)
-	}
-	ask()
-	a.wantAsked(t, 3)
-	v.Evict("1")
-	ask()
-	a.wantAsked(t, 5)
-	v.EvictAll()
-	ask()
-	a.wantAsked(t, 8)
-}
-
-// TestEvictWhileAsking evicts while an answer is under way: it may be from
-// before the revocation, so it is neither kept nor given to later callers.
-func TestEvictWhileAsking(t *testing.T) {
-	a := newAuth(t)
-	v, _ := newVerifier(t, Config{}, a)
-	hold := make(chan struct{})
-	a.set(func(w http.ResponseWriter, _ *http.Request) { <-hold; serve.JSON(w, 200, push.Identity{User: "42"}) })
-	first := make(chan error, 1)
-	go func() { _, err := v.Verify(t.Context(), "42"); first <- err }()
-	<-a.arrived
-	v.Evict("42")
-	a.set(func(w http.ResponseWriter, r *http.Request) {
-		serve.Problem(w, r, push.NewProblem(push.CodeTokenInvalid, "revoked"))
-	})
-	want(t, v, "42", "", ErrInvalid)
-	close(hold)
-	<-first
-	want(t, v, "42", "", ErrInvalid)
-}
-
 func TestQuestionsAreCollapsed(t *testing.T) {
 	a := newAuth(t)
 	v, _ := newVerifier(t, Config{}, a)
@@ -470,20 +390,4 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("read(%d, %q) = %+v", status, answer, id)
 		}
 	})
-}
-
-func BenchmarkVerifyCached(b *testing.B) {
-	v, err := New(Config{}, "http://127.0.0.1:1", http.DefaultClient, func() time.Time { return moment }, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	token := strings.Repeat("t", 300)
-	_, life, _ := v.cache.find(cacheKey{}, moment)
-	v.cache.keep(sum(token), life, push.Identity{User: "42"}, moment)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := v.Verify(b.Context(), token); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
