@@ -1,0 +1,66 @@
+package collectfn
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+func benchBody(id string) string {
+	return `{"id":"` + id + `","to":{"users":["42","7"]},"event":"order.paid","ttl":"72h","data":{"order":123456789,"text":"` + strings.Repeat("words ", 80) + `"}}`
+}
+
+// BenchmarkIngest reads and checks one message of about 600 bytes, and an array
+// of 100 of them.
+func BenchmarkIngest(b *testing.B) {
+	one := []byte(benchBody("order-1"))
+	many := []byte("[" + strings.Repeat(string(one)+",", 99) + string(one) + "]")
+	q := request{sender: "shop", now: start}
+	b.Run("one", func(b *testing.B) {
+		b.SetBytes(int64(len(one)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, p := q.one(one); p != nil {
+				b.Fatal(p)
+			}
+		}
+	})
+	b.Run("array", func(b *testing.B) {
+		b.SetBytes(int64(len(many)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, _, p := q.batch(many); p != nil {
+				b.Fatal(p)
+			}
+		}
+	})
+}
+
+// BenchmarkPost sends messages through everything: the handler, SQLite with its
+// fsync, and a signed hand-off over HTTP on this machine.
+func BenchmarkPost(b *testing.B) {
+	for _, size := range []int{1, 100} {
+		b.Run(fmt.Sprintf("messages=%d", size), func(b *testing.B) {
+			r := newRig(b)
+			var n atomic.Int64
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					parts := make([]string, size)
+					for i := range parts {
+						parts[i] = benchBody(fmt.Sprint(n.Add(1)))
+					}
+					req := httptest.NewRequest("POST", "/v1/messages", strings.NewReader("["+strings.Join(parts, ",")+"]"))
+					req.Header.Set("X-API-Key", "sesame")
+					if w := r.do(req); w.Code != 202 {
+						b.Errorf("answer = %d %s", w.Code, w.Body)
+					}
+				}
+			})
+			b.ReportMetric(float64(n.Load())/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}

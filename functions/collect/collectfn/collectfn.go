@@ -1,0 +1,109 @@
+// Package collectfn is Collect: the public API that business systems send
+// messages to.
+//
+//	POST /v1/messages          one message or an array of up to 1,000 → 202
+//	GET  /v1/messages/{id...}  what is known of one message
+//	GET  /healthz, /readyz
+//
+// The path of a message: it is checked; stored durably; handed to Dispatch; and
+// where Dispatch did not confirm it, put into the outbox, from which a sweep
+// hands it off later. Only then is it accepted. A message that is sent again
+// under its id is handed off again, because its first try may have died between
+// store and hand-off, and is answered as it was the first time.
+package collectfn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/secret"
+	"pushcluster/shared/serve"
+	"pushcluster/shared/store"
+)
+
+// Limits of a request.
+const (
+	MaxBody  = 1 << 20 // bytes
+	MaxBatch = 1000    // messages in one array
+)
+
+// Config says who may send, and tunes the rest.
+type Config struct {
+	Keys secret.Keys      // of who may send; at least one
+	Now  func() time.Time // nil means time.Now
+}
+
+// A Store is the part of the durable store that Collect uses.
+type Store interface {
+	store.Messages
+	PutOutbox(ctx context.Context, entries []store.OutboxEntry) error
+	Ping(ctx context.Context) error
+}
+
+// A Handoff brings messages to Dispatch, in their order, and returns one error
+// for each: nil if Dispatch has confirmed it. It has a deadline of its own.
+type Handoff interface {
+	HandOff(ctx context.Context, messages []push.Message, again bool) []error
+}
+
+// A Handler answers Collect's requests.
+type Handler struct {
+	cfg     Config
+	store   Store
+	handoff Handoff
+	log     *slog.Logger
+	metrics *metrics
+	mux     *http.ServeMux
+
+	dispatch, outbox, kept lapse // what is away at the moment, for the log
+}
+
+// New returns Collect's handler. It does no I/O and starts nothing.
+func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus.Registerer) (*Handler, error) {
+	if cfg.Keys.Len() == 0 {
+		return nil, errors.New("collectfn: Config.Keys is empty: nobody could send")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	h := &Handler{
+		cfg: cfg, store: st, handoff: handoff, log: log,
+		metrics: newMetrics(reg), mux: http.NewServeMux(),
+	}
+	h.dispatch.what, h.outbox.what, h.kept.what = "hand-off to dispatch", "outbox", "store"
+	// Dispatch being away does not make Collect unready: there is the outbox.
+	health := serve.Health(log, serve.Check{Name: "store", Probe: st.Ping})
+	h.mux.Handle("GET /healthz", health)
+	h.mux.Handle("GET /readyz", health)
+	h.mux.HandleFunc("POST /v1/messages", h.post)
+	h.mux.HandleFunc("GET /v1/messages/{id...}", h.get)
+	return h, nil
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+
+// now is the present as messages keep it: in UTC and whole milliseconds.
+func (h *Handler) now() time.Time { return h.cfg.Now().UTC().Truncate(time.Millisecond) }
+
+// refuse answers with a problem and counts it.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, p *push.Problem) {
+	h.metrics.refused.WithLabelValues(string(p.Code)).Inc()
+	serve.Problem(w, r, p)
+}
+
+// holder returns the name of the API key that r carries; ok is false if it has
+// none that counts, and r is answered.
+func (h *Handler) holder(w http.ResponseWriter, r *http.Request) (name string, ok bool) {
+	name, ok = h.cfg.Keys.Holder(r.Header)
+	if !ok {
+		h.refuse(w, r, push.NewProblem(push.CodeUnauthorized, "send an API key in X-API-Key or Authorization: Bearer"))
+	}
+	return name, ok
+}

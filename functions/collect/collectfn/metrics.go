@@ -1,0 +1,39 @@
+package collectfn
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"pushcluster/shared/push"
+)
+
+type metrics struct {
+	messages       *prometheus.CounterVec
+	refused        *prometheus.CounterVec
+	outbox         *prometheus.CounterVec
+	handoffSeconds prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	return &metrics{
+		messages: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_messages_total",
+			Help: "Messages by outcome: accepted, repeated, or the code of the problem."},
+			[]string{"outcome"}),
+		refused: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_requests_refused_total",
+			Help: "Requests refused as a whole, by the code of the problem."},
+			[]string{"code"}),
+		outbox: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_outbox_total",
+			Help: "Messages for the outbox: scheduled for later, unconfirmed by Dispatch; failed counts those it did not take."},
+			[]string{"reason"}),
+		handoffSeconds: f.NewHistogram(prometheus.HistogramOpts{
+			Name: "collect_handoff_seconds", Help: "Time to hand messages to Dispatch, confirmed or not.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
+	}
+}
+
+// message counts a message that was refused with code, one of push.Codes.
+func (m *metrics) message(code push.Code) { m.messages.WithLabelValues(string(code)).Inc() }

@@ -1,0 +1,82 @@
+// Collect takes messages from business systems, keeps them and hands them to
+// Dispatch. Run it with -h for its environment variables.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"pushcluster/functions/collect/collectfn"
+	"pushcluster/shared/handoff"
+	"pushcluster/shared/secret"
+	"pushcluster/shared/serve"
+	"pushcluster/shared/signature"
+	"pushcluster/shared/store/storeurl"
+	"pushcluster/shared/telemetry"
+)
+
+// Config is Collect's environment.
+type Config struct {
+	Listen         string      `env:"LISTEN" envDefault:":8702" help:"address of the public port: the API, /healthz, /readyz"`
+	InternalListen string      `env:"INTERNAL_LISTEN" envDefault:":8802" help:"address of the internal port: /metrics, profiles"`
+	LogLevel       slog.Level  `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
+	StoreURL       string      `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
+	DispatchURL    string      `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT"`
+	APIKeys        secret.Keys `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
+	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
+}
+
+// Check returns what is wrong with c as a whole.
+func (c *Config) Check() error {
+	var errs []error
+	keys, err := signature.ParseKeys(c.SigningSecrets)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("SIGNING_SECRETS: %w", err))
+	}
+	if _, err := handoff.New(c.DispatchURL, handoff.Config{}, signature.NewSigner(keys)); err != nil {
+		errs = append(errs, fmt.Errorf("DISPATCH_URL: %w", err))
+	}
+	if c.APIKeys.Len() == 0 {
+		errs = append(errs, errors.New("API_KEYS: there is no key in it"))
+	}
+	return errors.Join(errs...)
+}
+
+func main() {
+	os.Exit(serve.Main(serve.Program[Config]{Name: "collect", About: "takes messages from business systems and hands them to Dispatch", Run: run}))
+}
+
+func run(ctx context.Context, cfg Config, stderr io.Writer) error {
+	log := telemetry.NewLog(stderr, "collect", cfg.LogLevel)
+	reg := telemetry.NewRegistry("collect")
+	keys, err := signature.ParseKeys(cfg.SigningSecrets)
+	if err != nil {
+		return fmt.Errorf("SIGNING_SECRETS: %w", err)
+	}
+	dispatch, err := handoff.New(cfg.DispatchURL, handoff.Config{}, signature.NewSigner(keys))
+	if err != nil {
+		return fmt.Errorf("DISPATCH_URL: %w", err)
+	}
+	defer dispatch.Close()
+	st, err := storeurl.Open(ctx, cfg.StoreURL, storeurl.Config{})
+	if err != nil {
+		return fmt.Errorf("STORE_URL: %w", err)
+	}
+	defer st.Close()
+	if err := st.Prepare(ctx); err != nil {
+		return fmt.Errorf("prepare the store: %w", err)
+	}
+	collect, err := collectfn.New(collectfn.Config{Keys: cfg.APIKeys}, st, dispatch, log, reg)
+	if err != nil {
+		return err
+	}
+	return serve.Run(ctx, log,
+		serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: serve.Wrap("public", collect, log, reg)},
+		serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
+			Handler: serve.Wrap("internal", telemetry.Internal(reg), log, reg)},
+	)
+}
