@@ -114,6 +114,9 @@ func (c *Client) post(ctx context.Context, node push.NodeID, path string, body, 
 		return fmt.Errorf("%w: its id holds no usable address", ErrUnreachable)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	// Both requests may be repeated. Without a value this is not sent; it lets
+	// the transport try again when a kept connection turns out to be closed.
+	req.Header["Idempotency-Key"] = nil
 	res, err := c.http.Do(req)
 	if err != nil {
 		return transportError(ctx, err)

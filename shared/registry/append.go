@@ -32,6 +32,9 @@ type Item struct {
 	// answered Ask.
 	Asked  bool
 	Placed push.Offset
+	// Above is an offset that turned out to be another message's: the message
+	// gets one above it, even if it has a place in the log. Zero for none.
+	Above push.Offset
 }
 
 // Appended is the outcome of [Registry.Append].
@@ -177,13 +180,14 @@ func (r *Registry) appendPipeline(ctx context.Context, t push.Term, items []Item
 	age, keep := r.cfg.MaxAge.Milliseconds(), r.cfg.Keep.Milliseconds()
 	p := r.rdb.Pipeline()
 	get, clock := p.Get(ctx, termKey), p.Time(ctx)
+	ask := asking(t, items)
 	cmds := make([]*redis.Cmd, len(todo))
 	for n, i := range todo {
 		it := &items[i]
 		c := it.Channel
 		cmds[n] = p.EvalSha(ctx, appendScript.Hash(), []string{logKey(c), seenKey(c), lastKey(c), routesKey(c)},
-			string(it.Message.ID), payloads[it.Message], floor, r.mustAsk(t, it), uint64(it.Placed),
-			r.cfg.MaxEntries, r.cfg.MaxBytes, age, keep)
+			string(it.Message.ID), payloads[it.Message], floor, ask[i], uint64(it.Placed),
+			r.cfg.MaxEntries, r.cfg.MaxBytes, age, keep, uint64(it.Above))
 	}
 	sent := time.Now()
 	_, _ = p.Exec(ctx) // each command has its own error
@@ -197,14 +201,26 @@ func (r *Registry) appendPipeline(ctx context.Context, t push.Term, items []Item
 	return cmds, marker, nil
 }
 
-// mustAsk returns "1" if the message of it may stand in the inbox where neither
-// the caller nor the log would know.
-func (r *Registry) mustAsk(t push.Term, it *Item) string {
-	older := push.OffsetAt(it.Message.CreatedAt.Add(-olderMargin)) <= t.Floor
-	if !it.Asked && (it.Again || older && t.Number > 1) {
-		return "1"
+// asking returns for each item whether the inbox must be asked before anything
+// is appended: whether the message may stand there where neither the caller nor
+// the log would know. What follows such an item in its channel must not
+// overtake it.
+func asking(t push.Term, items []Item) []int {
+	ask := make([]int, len(items))
+	var held map[push.Channel]bool
+	for i := range items {
+		it := &items[i]
+		older := t.Number > 1 && push.OffsetAt(it.Message.CreatedAt.Add(-olderMargin)) <= t.Floor
+		if it.Asked || !it.Again && !older && !held[it.Channel] {
+			continue
+		}
+		ask[i] = 1
+		if held == nil {
+			held = make(map[push.Channel]bool)
+		}
+		held[it.Channel] = true
 	}
-	return "0"
+	return ask
 }
 
 var appendScript = redis.NewScript(appendText)

@@ -6,7 +6,7 @@
 --       4 "1": append nothing if the message is not known here, answer "ask"
 --       5 the offset that the inbox has the message at, or 0: append nothing then
 --       6 most entries  7 most bytes  8 most ms of age of the log
---       9 ms that last is kept
+--       9 ms that last is kept  10 the offset must be above this
 --
 -- Answer: {what, offset, prev, routes}; what is "new", "repeat" or "ask".
 -- Offsets are whole numbers below 2^53, which a Lua number holds exactly; they
@@ -14,6 +14,7 @@
 
 local log, seen, last_key, routes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local floor = tonumber(ARGV[3])
+local above = math.max(floor, tonumber(ARGV[10]))
 local placed = tonumber(ARGV[5])
 
 local function whole(x) return string.format('%.0f', x) end
@@ -42,7 +43,7 @@ end
 local known = redis.call('ZSCORE', seen, ARGV[1])
 if known then
   known = tonumber(known)
-  if known > floor then
+  if known > above then
     local id = id_of(known)
     local e = redis.call('XRANGE', log, id, id)[1]
     if e then return answer('repeat', known, prev_of(e)) end
@@ -67,7 +68,7 @@ else
   end
 end
 
-local offset = math.max(now * 2048, floor + 1, last + 1)
+local offset = math.max(now * 2048, above + 1, last + 1)
 local prev = 0
 if last > floor then prev = last end
 local id = id_of(offset)

@@ -219,3 +219,30 @@ func TestAppendWithoutRedis(t *testing.T) {
 		return err
 	})
 }
+
+func TestAppendAbove(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		first := b.add(t, "c", "m1")
+		next := b.append(t, registry.Item{Channel: "c", Message: message("m1"), Asked: true, Above: first.Offset}).Items[0]
+		if next.Repeat || next.Offset <= first.Offset || next.Prev != first.Offset {
+			t.Errorf("append above %d = %+v, want a new place", first.Offset, next)
+		}
+		far := b.append(t, registry.Item{Channel: "c", Message: message("m2"), Asked: true, Above: next.Offset + 5}).Items[0]
+		if far.Offset <= next.Offset+5 {
+			t.Errorf("append above %d = %+v", next.Offset+5, far)
+		}
+	})
+}
+
+// What comes after a message that must be asked about does not overtake it.
+func TestAppendDoesNotOvertakeWhatAsks(t *testing.T) {
+	b := newBench(t, registrytest.Redis(t), registry.Config{})
+	a := b.append(t,
+		registry.Item{Channel: "c", Message: message("m1"), Again: true},
+		registry.Item{Channel: "c", Message: message("m2")},
+		registry.Item{Channel: "d", Message: message("m2")})
+	if !a.Items[0].Ask || !a.Items[1].Ask || a.Items[2].Ask {
+		t.Errorf("Append = %+v, want the items of c to ask and that of d not", a.Items)
+	}
+}
