@@ -6,6 +6,7 @@
 //	GET  /          the page
 //	GET  /session   ?user=42 → {user, token, nodes, collect}
 //	POST /messages  one message, brought to Collect with the stack's API key
+//	GET  /healthz, /readyz
 package page
 
 import (
@@ -66,6 +67,9 @@ func New(cfg Config, cluster Cluster, client *http.Client, log *slog.Logger) (ht
 	mux.Handle("GET /", http.FileServerFS(files))
 	mux.HandleFunc("GET /session", p.session)
 	mux.HandleFunc("POST /messages", p.messages)
+	health := serve.Health(log)
+	mux.Handle("GET /healthz", health)
+	mux.Handle("GET /readyz", health)
 	// Another site's page, open in the same browser, may neither post here nor,
 	// by a name that it points at us, read here.
 	return onlyLocal(http.NewCrossOriginProtection().Handler(mux)), nil

@@ -1,0 +1,119 @@
+package stack
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pushcluster/functions/auth/authfn"
+	"pushcluster/functions/collect/collectfn"
+
+	"pushcluster/localstack/page"
+	"pushcluster/pushnode/node"
+	"pushcluster/pushnode/verify"
+	"pushcluster/shared/handoff"
+
+	"pushcluster/shared/serve"
+	"pushcluster/shared/signature"
+	"pushcluster/shared/telemetry"
+	"pushcluster/shared/token"
+)
+
+// Each of these functions wires one component as its main.go does, and serves
+// it until ctx ends.
+
+func (s *Stack) runAuth(ctx context.Context, l *life) error {
+	cfg := token.Config{Keys: s.keys.tokens}
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	verifier, err := token.NewVerifier(cfg, client, time.Now, l.log, l.prom)
+	if err != nil {
+		return err
+	}
+	minter, err := token.NewMinter(cfg, time.Now)
+	if err != nil {
+		return err
+	}
+	auth, err := authfn.New(authfn.Config{
+		Callers: signature.NewVerifier(signature.VerifierConfig{}, s.keys.signing), APIKeys: s.keys.api,
+	}, verifier, minter, l.log, l.prom)
+	if err != nil {
+		return err
+	}
+	return l.serve(ctx, auth, telemetry.Internal(l.prom))
+}
+
+func (s *Stack) runCollect(ctx context.Context, l *life) error {
+	dispatch, err := handoff.New(s.Dispatch.URL, handoff.Config{}, signature.NewSigner(s.keys.signing))
+	if err != nil {
+		return err
+	}
+	defer dispatch.Close()
+	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api}, l.store, dispatch, l.log, l.prom)
+	if err != nil {
+		return err
+	}
+	return l.serve(ctx, collect, telemetry.Internal(l.prom))
+}
+
+func (s *Stack) runDispatch(ctx context.Context, l *life) error {
+	return l.serve(ctx, serve.Health(l.log), telemetry.Internal(l.prom))
+}
+
+func (s *Stack) runNode(ctx context.Context, l *life) error {
+	base := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
+	defer base.CloseIdleConnections()
+	client := &http.Client{Transport: &signature.Transport{
+		Signer: signature.NewSigner(s.keys.signing), Base: base, Now: l.registry.Now}}
+	verifier, err := verify.New(s.cfg.Verify, s.Auth.URL, client, l.registry.Now, l.prom)
+	if err != nil {
+		return err
+	}
+	defer verifier.Wait()
+	cfg := s.cfg.Node
+	cfg.ID = node.NewID(l.internal.Addr().String())
+	cfg.Origins = s.origins()
+	n, err := node.New(cfg, verifier, l.registry, l.store, l.log, l.prom)
+	if err != nil {
+		return err
+	}
+	internal := telemetry.Internal(l.prom)
+	internal.Handle("/v1/node/", n.Internal(signature.NewVerifier(signature.VerifierConfig{Now: l.registry.Now}, s.keys.signing)))
+
+	// The ports stay open while the node drains.
+	ports, closePorts := context.WithCancel(context.WithoutCancel(ctx))
+	defer closePorts()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var g errgroup.Group
+	g.Go(func() error {
+		defer closePorts()
+		return n.Run(ctx)
+	})
+	g.Go(func() error {
+		defer end()
+		return l.serve(ports, n.Public(), internal)
+	})
+	return g.Wait()
+}
+
+// origins are the pages that may connect: those of the configuration, and the
+// stack's own page under both names of this machine.
+func (s *Stack) origins() []string {
+	_, port, _ := strings.Cut(s.Page.URL, "127.0.0.1:")
+	return append(slices.Clone(s.cfg.Origins), "http://127.0.0.1:"+port, "http://localhost:"+port)
+}
+
+func (s *Stack) runPage(ctx context.Context, l *life) error {
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	p, err := page.New(page.Config{Collect: s.Collect.URL, APIKey: s.cfg.Keys.API}, s, client, l.log)
+	if err != nil {
+		return err
+	}
+	return l.serve(ctx, p, nil)
+}
