@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -22,8 +23,9 @@ import (
 // or "file:" is looked up there (see [secret.Resolve]).
 //
 // A field tagged `secret:"true"`, or whose type is of package secret, never has
-// its value told in an error. If *C has a method Check() error, it has the last
-// word. The error joins everything that is wrong, each naming its variable.
+// its value told in an error. If *C has a method Check() error, it is asked about
+// the values that could be read; its errors begin with the variable, as in
+// "DRAIN_TIME: is negative". The error joins everything that is wrong.
 func Load[C any](ctx context.Context, getenv func(string) string) (C, error) {
 	var (
 		cfg    C
@@ -58,12 +60,31 @@ func Load[C any](ctx context.Context, getenv func(string) string) (C, error) {
 	case err != nil:
 		errs = append(errs, err)
 	}
-	if c, ok := any(&cfg).(interface{ Check() error }); ok && len(errs) == 0 {
-		if err := c.Check(); err != nil {
-			errs = append(errs, err)
-		}
+	if c, ok := any(&cfg).(interface{ Check() error }); ok {
+		errs = append(errs, news(c.Check(), errs, fields)...)
 	}
 	return cfg, errors.Join(errs...)
+}
+
+// news returns the parts of err, which Check returned, without those that begin
+// with a variable that told already begins with: it has no value to check.
+func news(err error, told []error, fields []variable) []error {
+	if err == nil {
+		return nil
+	}
+	parts := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		parts = joined.Unwrap()
+	}
+	about := func(err error, name string) bool {
+		subject, _, _ := strings.Cut(err.Error(), ": ")
+		return slices.Contains(strings.Fields(subject), name)
+	}
+	return slices.DeleteFunc(slices.Clone(parts), func(part error) bool {
+		return slices.ContainsFunc(fields, func(v variable) bool {
+			return about(part, v.name) && slices.ContainsFunc(told, func(err error) bool { return about(err, v.name) })
+		})
+	})
 }
 
 // explain names the variable instead of the field, and leaves secrets out.

@@ -133,10 +133,14 @@ type config struct {
 }
 
 func (c *config) Check() error {
+	var errs []error
 	if c.Drain < 0 {
-		return errors.New("DRAIN_TIME: is negative")
+		errs = append(errs, errors.New("DRAIN_TIME: is negative"))
 	}
-	return nil
+	if c.Store == "" || c.Store == "nowhere" {
+		errs = append(errs, errors.New("STORE_URL: leads nowhere"))
+	}
+	return errors.Join(errs...)
 }
 
 func TestLoad(t *testing.T) {
@@ -152,10 +156,12 @@ func TestLoad(t *testing.T) {
 		"everything bad at once": {map[string]string{
 			"API_KEYS": "shop", "SIGNING_SECRETS": "sesame,,", "DRAIN_TIME": "soon", "PRIVATE_NUMBER": "sesame"},
 			[]string{"STORE_URL: not set", "API_KEYS: key 1 is not of the form", "SIGNING_SECRETS: secret 2 is empty", `DRAIN_TIME: unable to parse`, "PRIVATE_NUMBER: not valid"}},
-		"unresolved":   {map[string]string{"STORE_URL": "env:NOTHING"}, []string{`STORE_URL: env:NOTHING: the variable "NOTHING" is not set`}},
-		"arn":          {map[string]string{"STORE_URL": "arn:aws:secretsmanager:eu:1:secret:s"}, []string{"STORE_URL: a Secrets Manager ARN is not yet supported"}},
-		"own check":    {map[string]string{"STORE_URL": "x", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative"}},
-		"empty is not": {map[string]string{"STORE_URL": "x", "DRAIN_TIME": ""}, nil},
+		"unresolved":                  {map[string]string{"STORE_URL": "env:NOTHING"}, []string{`STORE_URL: env:NOTHING: the variable "NOTHING" is not set`}},
+		"arn":                         {map[string]string{"STORE_URL": "arn:aws:secretsmanager:eu:1:secret:s"}, []string{"STORE_URL: a Secrets Manager ARN is not yet supported"}},
+		"own check":                   {map[string]string{"STORE_URL": "x", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative"}},
+		"own check, one told already": {map[string]string{"DRAIN_TIME": "-1s"}, []string{"STORE_URL: not set", "DRAIN_TIME: is negative"}},
+		"own check, two":              {map[string]string{"STORE_URL": "nowhere", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative", "STORE_URL: leads nowhere"}},
+		"empty is not":                {map[string]string{"STORE_URL": "x", "DRAIN_TIME": ""}, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
