@@ -231,3 +231,33 @@ func TestHandOffOfWhatCannotBeEncoded(t *testing.T) {
 		t.Errorf("HandOff of nothing = %v", got)
 	}
 }
+
+// FuzzAnswer reads answers of a stranger at Dispatch's address: a message
+// counts as confirmed only if a 200 has a result for it, without a problem.
+func FuzzAnswer(f *testing.F) {
+	f.Add(200, []byte(`{"results":[{"id":"shop/0"},{"id":"shop/1","problem":{"code":"unavailable"}}]}`))
+	f.Add(200, []byte(`{"results":[{"id":"shop/1"},{"id":"shop/1"}]}`))
+	f.Add(503, []byte(`{"code":"unavailable","status":503}`))
+	f.Add(200, []byte(`null`))
+	list := messages(2, `1`)
+	f.Fuzz(func(t *testing.T, status int, raw []byte) {
+		errs := make([]error, len(list))
+		if readAnswer(status, raw, list, errs) != nil {
+			return
+		}
+		var a struct {
+			Results []struct {
+				ID      string
+				Problem any
+			}
+		}
+		if status != 200 || json.Unmarshal(raw, &a) != nil || len(a.Results) != len(list) {
+			t.Fatalf("readAnswer(%d, %q) found results", status, raw)
+		}
+		for i, err := range errs {
+			if err == nil && (a.Results[i].ID != string(list[i].ID) || a.Results[i].Problem != nil) {
+				t.Fatalf("readAnswer(%d, %q) confirms message %d", status, raw, i)
+			}
+		}
+	})
+}

@@ -82,10 +82,16 @@ func (c *Client) send(ctx context.Context, body []byte, messages []push.Message,
 	if err != nil {
 		return transportError(ctx, err)
 	}
-	if res.StatusCode != http.StatusOK {
+	return readAnswer(res.StatusCode, raw, messages, errs)
+}
+
+// readAnswer sets errs to what Dispatch says came of each message. An error it
+// returns concerns all of them.
+func readAnswer(status int, raw []byte, messages []push.Message, errs []error) error {
+	if status != http.StatusOK {
 		p := &push.Problem{}
 		if json.Unmarshal(raw, p) != nil || p.Code == "" {
-			return fmt.Errorf("%w: status %d", ErrAnswer, res.StatusCode)
+			return fmt.Errorf("%w: status %d", ErrAnswer, status)
 		}
 		return p
 	}
