@@ -21,9 +21,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/FerretDB/FerretDB/ferretdb"
+
+	"pushcluster/localstack/ferretdb/front"
 )
 
 func main() {
@@ -70,38 +71,40 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}()
 	}
 
-	db, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: *listen},
-		Handler:   "sqlite",
-		SQLiteURL: (&url.URL{Scheme: "file", Opaque: abs + "/"}).String(),
-		Logger:    slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-	})
-	if err != nil {
-		return fmt.Errorf("start on %s: %w", *listen, err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- db.Run(ctx) }()
-
-	uri := db.MongoDBURI()
-	if err := awaitAnswer(ctx, uri); err != nil {
-		stop()
-		<-served
-		return err
-	}
-	fmt.Fprintln(stdout, uri)
-	return <-served
+	return serve(ctx, *listen, abs, stdout, slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 }
 
-// awaitAnswer returns once a connection to uri's host is accepted.
-func awaitAnswer(ctx context.Context, uri string) error {
-	u, err := url.Parse(uri)
+// serve answers at listen, behind a front, until ctx ends. It prints the URL
+// to stdout once connections are accepted.
+func serve(ctx context.Context, listen, dir string, stdout io.Writer, log *slog.Logger) error {
+	l, err := net.Listen("tcp", listen)
 	if err != nil {
-		return fmt.Errorf("parse own address %s: %w", uri, err)
+		return err // names the address itself
 	}
-	dialer := net.Dialer{Timeout: 10 * time.Second}
-	conn, err := dialer.DialContext(ctx, "tcp", u.Host)
+	db, err := ferretdb.New(&ferretdb.Config{
+		Listener:  ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
+		Handler:   "sqlite",
+		SQLiteURL: (&url.URL{Scheme: "file", Opaque: dir + "/"}).String(),
+		Logger:    log,
+	})
 	if err != nil {
-		return fmt.Errorf("reach own address: %w", err)
+		_ = l.Close()
+		return fmt.Errorf("start FerretDB: %w", err)
 	}
-	return conn.Close()
+
+	// The front ends first: what it has passed on is still answered.
+	served := make(chan error, 1)
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	go func() { served <- db.Run(behind) }()
+	defer func() {
+		stop()
+		<-served
+	}()
+	backend, err := url.Parse(db.MongoDBURI())
+	if err != nil {
+		_ = l.Close()
+		return fmt.Errorf("parse FerretDB's own URL: %w", err)
+	}
+	fmt.Fprintf(stdout, "mongodb://%s/\n", l.Addr())
+	return front.New(backend.Host).Serve(ctx, l)
 }

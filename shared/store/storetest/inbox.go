@@ -43,8 +43,8 @@ func testPlacements(t *testing.T, s store.Store) {
 		{"message there, offset free", entry("c", 30, "m1"), store.Placement{Offset: 10}},
 		{"message there, offset another's", entry("c", 20, "m1"), store.Placement{Offset: 10}},
 		{"message new, offset another's", entry("c", 20, "m3"), store.Placement{Offset: 20, Taken: true}},
-		{"both new", entry("c", 30, "m3"), store.Placement{Offset: 30}},
-		{"offset of another channel", entry("e", 10, "m3"), store.Placement{Offset: 10}},
+		{"both new", entry("c", 30, "m4"), store.Placement{Offset: 30}},
+		{"offset of another channel", entry("e", 10, "m4"), store.Placement{Offset: 10}},
 	}
 	var all []store.InboxEntry
 	for _, tt := range tests {
@@ -58,7 +58,7 @@ func testPlacements(t *testing.T, s store.Store) {
 			t.Errorf("%s: WriteInbox(%s %d %s) = %+v, want %+v", tt.name, tt.entry.Channel, tt.entry.Offset, tt.entry.Message, got, tt.want)
 		}
 	}
-	insert(t, s, "m1", "m2", "m3")
+	insert(t, s, "m1", "m2", "m3", "m4")
 	wantOffsets(t, s, "c", 10, 20, 30)
 	wantOffsets(t, s, "d", 10, 11)
 	wantOffsets(t, s, "e", 10)

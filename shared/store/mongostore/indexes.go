@@ -1,0 +1,87 @@
+package mongostore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// An index is one that Prepare makes.
+type index struct {
+	collection *mongo.Collection
+	keys       bson.D
+	unique     bool
+	sparse     bool
+	ttl        time.Duration // beyond the date; 0: no TTL index
+}
+
+// clockGrace is how much longer than its time the server keeps an inbox entry.
+// Its clock is not ours, and expiry by it must not take what still counts.
+const clockGrace = time.Hour
+
+// indexes serve every query of this package; explain_test.go proves it.
+func (s *Store) indexes() []index {
+	return []index{
+		{collection: s.messages, keys: ascending("expires"), ttl: push.RepeatWindow},
+		{collection: s.inbox, keys: bson.D{{Key: "channel", Value: 1}, {Key: "offset", Value: 1}}, unique: true},
+		{collection: s.inbox, keys: ascending("slot"), sparse: true},
+		{collection: s.inbox, keys: ascending("expires"), ttl: clockGrace},
+		{collection: s.outbox, keys: bson.D{{Key: "due", Value: 1}, {Key: "claimed", Value: 1}}},
+		{collection: s.cursors, keys: bson.D{{Key: "user", Value: 1}, {Key: "device", Value: 1}}},
+		{collection: s.cursors, keys: ascending("updated"), ttl: store.CursorIdle},
+	}
+}
+
+// Prepare makes the indexes that are missing, and with them the collections.
+// Where the server refuses TTL indexes, or has such an index with another
+// lifetime, plain ones will do, and [Store.Sweep] removes what is over.
+func (s *Store) Prepare(ctx context.Context) error {
+	for _, ix := range s.indexes() {
+		if err := s.prepareIndex(ctx, ix); err != nil {
+			return fmt.Errorf("prepare collection %s: %w", ix.collection.Name(), err)
+		}
+	}
+	return nil
+}
+
+// prepareIndex makes one index, within the store's own deadline.
+func (s *Store) prepareIndex(ctx context.Context, ix index) error {
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	opts := options.Index()
+	if ix.unique {
+		opts.SetUnique(true)
+	}
+	if ix.sparse {
+		opts.SetSparse(true)
+	}
+	if ix.ttl > 0 {
+		opts.SetExpireAfterSeconds(int32(ix.ttl / time.Second))
+	}
+	_, err = ix.collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: ix.keys, Options: opts})
+	if ix.ttl > 0 && refused(err) {
+		_, err = ix.collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: ix.keys})
+		if exists(err) {
+			return nil
+		}
+	}
+	return classify(err)
+}
+
+// exists reports whether err says that there is such an index already, with
+// other options.
+func exists(err error) bool {
+	var answer mongo.ServerError
+	return errors.As(err, &answer) && (answer.HasErrorCode(codeIndexExistsOther) || answer.HasErrorCode(codeIndexExistsOther2))
+}

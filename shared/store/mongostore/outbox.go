@@ -1,0 +1,156 @@
+package mongostore
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// An outboxDoc is a [store.OutboxEntry] in the collection outbox.
+type outboxDoc struct {
+	ID       string        `bson:"_id"`
+	Due      bson.DateTime `bson:"due"`
+	Attempts int           `bson:"attempts"`
+	Reason   string        `bson:"reason,omitempty"`
+	Claimed  bson.DateTime `bson:"claimed"` // until then; 0: not claimed
+	Claim    string        `bson:"claim,omitempty"`
+}
+
+func (d *outboxDoc) entry() store.OutboxEntry {
+	return store.OutboxEntry{Message: push.MessageID(d.ID), DueAt: moment(d.Due), Attempts: d.Attempts, Reason: d.Reason}
+}
+
+// PutOutbox writes entries; see [store.Outbox].
+func (s *Store) PutOutbox(ctx context.Context, entries []store.OutboxEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return fmt.Errorf("put into outbox: %w", err)
+	}
+	defer cancel()
+	documents := make([]outboxDoc, len(entries))
+	for i, e := range entries {
+		documents[i] = outboxDoc{ID: string(e.Message), Due: date(e.DueAt), Attempts: e.Attempts, Reason: e.Reason}
+	}
+	if _, err := insert(ctx, s.outbox, documents); err != nil {
+		return fmt.Errorf("put into outbox: %w", err)
+	}
+	return nil
+}
+
+// claimRounds is how often ClaimOutbox looks again after others took what it
+// had found.
+const claimRounds = 5
+
+// ClaimOutbox claims due entries; see [store.Outbox].
+func (s *Store) ClaimOutbox(ctx context.Context, now, until time.Time, limit int) ([]store.OutboxEntry, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("claim from outbox: %w", err)
+	}
+	defer cancel()
+	var claimed []store.OutboxEntry
+	for range claimRounds {
+		got, lost, err := s.claimOnce(ctx, now, until, limit-len(claimed))
+		if err != nil {
+			return nil, fmt.Errorf("claim from outbox: %w", err)
+		}
+		claimed = append(claimed, got...)
+		if lost == 0 || len(claimed) == limit {
+			break
+		}
+	}
+	slices.SortFunc(claimed, func(a, b store.OutboxEntry) int {
+		return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.Message, b.Message))
+	})
+	return claimed, nil
+}
+
+// claimOnce finds entries, puts its mark on those that are still free, and
+// reads which ones that were. It also tells how many it lost to others.
+func (s *Store) claimOnce(ctx context.Context, now, until time.Time, limit int) (claimed []store.OutboxEntry, lost int, err error) {
+	free, err := findAll[outboxDoc](ctx, s.outbox, claimable(now),
+		options.Find().SetSort(ascending("due")).SetLimit(int64(limit)).SetProjection(only("_id")))
+	if err != nil || len(free) == 0 {
+		return nil, 0, err
+	}
+	ids := make([]string, len(free))
+	for i := range free {
+		ids[i] = free[i].ID
+	}
+	mark := rand.Text()
+	for part := range slices.Chunk(ids, maxIDs) {
+		_, err := s.outbox.UpdateMany(ctx, append(in("_id", part), claimable(now)...), bson.D{
+			{Key: "$set", Value: bson.D{{Key: "claimed", Value: date(until)}, {Key: "claim", Value: mark}}},
+		})
+		if err != nil {
+			return nil, 0, classify(err)
+		}
+	}
+	found, err := findIn[outboxDoc](ctx, s.outbox, "_id", ids, options.Find())
+	if err != nil {
+		return nil, 0, err
+	}
+	for i := range found {
+		if found[i].Claim == mark {
+			claimed = append(claimed, found[i].entry())
+		}
+	}
+	return claimed, len(ids) - len(claimed), nil
+}
+
+// ConfirmOutbox removes entries; see [store.Outbox].
+func (s *Store) ConfirmOutbox(ctx context.Context, ids []push.MessageID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return fmt.Errorf("confirm outbox: %w", err)
+	}
+	defer cancel()
+	if err := remove(ctx, s.outbox, texts(ids)); err != nil {
+		return fmt.Errorf("confirm outbox: %w", err)
+	}
+	return nil
+}
+
+// RetryOutbox gives entries another due time; see [store.Outbox].
+func (s *Store) RetryOutbox(ctx context.Context, entries []store.OutboxEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return fmt.Errorf("retry outbox: %w", err)
+	}
+	defer cancel()
+	var updates []mongo.WriteModel
+	for _, e := range entries {
+		updates = append(updates, mongo.NewUpdateOneModel().
+			SetFilter(bson.D{{Key: "_id", Value: string(e.Message)}}).
+			SetUpdate(bson.D{{Key: "$set", Value: bson.D{
+				{Key: "due", Value: date(e.DueAt)}, {Key: "attempts", Value: e.Attempts},
+				{Key: "reason", Value: e.Reason}, {Key: "claimed", Value: bson.DateTime(0)},
+			}}}))
+	}
+	if err := s.update(ctx, s.outbox, updates); err != nil {
+		return fmt.Errorf("retry outbox: %w", classify(err))
+	}
+	return nil
+}

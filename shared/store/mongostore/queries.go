@@ -1,0 +1,147 @@
+package mongostore
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// maxIDs is how many values one query names at most.
+const maxIDs = 2000
+
+// in matches documents whose field is one of values. Of one value it is plain
+// equality, for which servers have a shorter way.
+func in(field string, values []string) bson.D {
+	if len(values) == 1 {
+		return bson.D{{Key: field, Value: values[0]}}
+	}
+	return bson.D{{Key: field, Value: bson.D{{Key: "$in", Value: values}}}}
+}
+
+// unexpiredEntries matches what q asks for.
+func unexpiredEntries(q store.InboxQuery) bson.D {
+	offsets := bson.D{{Key: "$gt", Value: stored(q.After)}}
+	if q.UpTo != 0 {
+		offsets = append(offsets, bson.E{Key: "$lte", Value: stored(q.UpTo)})
+	}
+	return bson.D{
+		{Key: "channel", Value: string(q.Channel)},
+		{Key: "offset", Value: offsets},
+		{Key: "superseded", Value: bson.D{{Key: "$ne", Value: true}}},
+		{Key: "expires", Value: bson.D{{Key: "$gt", Value: date(q.Now)}}},
+	}
+}
+
+// olderInSlot matches the entries that one at offset supersedes.
+func olderInSlot(slot string, offset int64) bson.D {
+	return bson.D{{Key: "slot", Value: slot}, {Key: "offset", Value: bson.D{{Key: "$lt", Value: offset}}}}
+}
+
+// claimable matches outbox entries that are due and not claimed.
+func claimable(now time.Time) bson.D {
+	return bson.D{
+		{Key: "due", Value: bson.D{{Key: "$lte", Value: date(now)}}},
+		{Key: "claimed", Value: bson.D{{Key: "$lte", Value: date(now)}}},
+	}
+}
+
+// ofDevice matches one device's cursors.
+func ofDevice(user push.UserID, device push.Device) bson.D {
+	return bson.D{{Key: "user", Value: string(user)}, {Key: "device", Value: string(device)}}
+}
+
+// until matches documents whose field, a date, is at or before t.
+func until(field string, t time.Time) bson.D {
+	return bson.D{{Key: field, Value: bson.D{{Key: "$lte", Value: date(t)}}}}
+}
+
+// ascending and descending order by one field.
+func ascending(field string) bson.D  { return bson.D{{Key: field, Value: 1}} }
+func descending(field string) bson.D { return bson.D{{Key: field, Value: -1}} }
+
+// only returns a projection to fields and _id.
+func only(fields ...string) bson.D {
+	var d bson.D
+	for _, f := range fields {
+		d = append(d, bson.E{Key: f, Value: 1})
+	}
+	return d
+}
+
+// findAll returns every document that filter matches.
+func findAll[T any](ctx context.Context, c *mongo.Collection, filter bson.D, opts *options.FindOptionsBuilder) ([]T, error) {
+	cursor, err := c.Find(ctx, filter, opts)
+	if err != nil {
+		return nil, classify(err)
+	}
+	var list []T
+	if err := cursor.All(ctx, &list); err != nil {
+		return nil, classify(err)
+	}
+	return list, nil
+}
+
+// findIn returns every document whose field is one of values, in as many
+// queries as that takes.
+func findIn[T any](ctx context.Context, c *mongo.Collection, field string, values []string, opts *options.FindOptionsBuilder) ([]T, error) {
+	var list []T
+	for part := range slices.Chunk(values, maxIDs) {
+		found, err := findAll[T](ctx, c, in(field, part), opts)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, found...)
+	}
+	return list, nil
+}
+
+// insert inserts documents and returns the indexes of those that a unique key
+// refused.
+func insert[T any](ctx context.Context, c *mongo.Collection, documents []T) ([]int, error) {
+	_, err := c.InsertMany(ctx, documents, options.InsertMany().SetOrdered(false))
+	return duplicates(err)
+}
+
+// update runs updates in no order, in commands of at most Config.MaxUpdates.
+func (s *Store) update(ctx context.Context, c *mongo.Collection, updates []mongo.WriteModel) error {
+	for part := range slices.Chunk(updates, s.cfg.MaxUpdates) {
+		if _, err := c.BulkWrite(ctx, part, options.BulkWrite().SetOrdered(false)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove deletes documents by _id.
+func remove(ctx context.Context, c *mongo.Collection, ids []string) error {
+	for part := range slices.Chunk(ids, maxIDs) {
+		if _, err := c.DeleteMany(ctx, in("_id", part)); err != nil {
+			return classify(err)
+		}
+	}
+	return nil
+}
+
+// date is how a time is kept: in milliseconds, and 0 for the zero time, which
+// documents leave out.
+func date(t time.Time) bson.DateTime {
+	if t.IsZero() {
+		return 0
+	}
+	return bson.NewDateTimeFromTime(t)
+}
+
+// moment is the time that was kept as d.
+func moment(d bson.DateTime) time.Time {
+	if d == 0 {
+		return time.Time{}
+	}
+	return d.Time().UTC()
+}
