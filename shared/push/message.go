@@ -10,7 +10,7 @@ import (
 const (
 	MaxData       = 64 << 10            // bytes of data
 	MaxRecipients = 10_000              // users and topics together
-	MaxTTL        = 28 * 24 * time.Hour // from creation to expiry
+	MaxTTL        = 28 * 24 * time.Hour // from creation, or the later deliver_at, to expiry
 	DefaultTTL    = 72 * time.Hour
 	RepeatWindow  = 7 * 24 * time.Hour // how long beyond its ttl a message's id is remembered
 )
