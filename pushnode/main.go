@@ -85,6 +85,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("AUTH_URL: %w", err)
 	}
+	defer verifier.Wait()
 	n, err := node.New(node.Config{
 		ID: id, Origins: cfg.Origins, DrainTime: cfg.DrainTime, PingInterval: cfg.PingInterval, MaxConnections: cfg.MaxConnections,
 	}, verifier, reg, st, log, prom)

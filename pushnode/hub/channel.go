@@ -188,6 +188,17 @@ func (ch *Channel) CaughtUp(after push.Offset, entries []push.Entry, end push.Of
 	return ch.last, true
 }
 
+// Apply gives the live subscriptions what a read from after returned, which is
+// whole up to and including end but may lack what was appended lately. Unlike
+// [Channel.CaughtUp] it ends nothing and passes on nothing held beyond end.
+func (ch *Channel) Apply(after push.Offset, entries []push.Entry, end push.Offset) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.started {
+		ch.apply(after, entries, end)
+	}
+}
+
 // drain passes on what was held beyond last, after a read that began at m. It
 // reports false, and stops, where something may lie between that the read did
 // not cover: an entry that came after the read began and does not follow, or

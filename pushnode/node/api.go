@@ -39,6 +39,9 @@ func (n *Node) deliver(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if req.Beat {
+		n.beatNow()
+	}
 	answer := push.DeliverAnswer{Node: n.cfg.ID}
 	for _, e := range req.Entries {
 		outcome, ch := n.hub.Deliver(push.Entry{Channel: e.Channel, Offset: e.Offset, Prev: e.Prev, Message: &req.Messages[e.Message]})

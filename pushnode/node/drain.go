@@ -25,10 +25,7 @@ func (n *Node) drain() {
 	clients := n.allClients()
 	n.log.Info("node drains", "node", n.cfg.ID, "connections", len(clients), "over", n.cfg.DrainTime)
 	begin := time.Now()
-	for i, c := range clients {
-		sleepUntil(begin.Add(n.cfg.DrainTime * time.Duration(i) / time.Duration(len(clients))))
-		c.close(push.CloseShutdown)
-	}
+	n.closeInWaves(ctx, clients)
 	n.awaitEmpty(n.cfg.CloseTimeout)
 	n.cursors.flush(ctx)
 	n.routes.flush(ctx)
@@ -38,9 +35,18 @@ func (n *Node) drain() {
 	n.log.Info("node drained", "node", n.cfg.ID, "took", time.Since(begin))
 }
 
-func sleepUntil(t time.Time) {
-	if d := time.Until(t); d > 0 {
-		time.Sleep(d)
+// closeInWaves closes clients one after another over DrainTime, so that they
+// do not all arrive elsewhere at once. It ends early with ctx.
+func (n *Node) closeInWaves(ctx context.Context, clients []*client) {
+	begin := time.Now()
+	for i, c := range clients {
+		at := begin.Add(n.cfg.DrainTime * time.Duration(i) / time.Duration(len(clients)))
+		select {
+		case <-time.After(time.Until(at)):
+		case <-ctx.Done():
+			return
+		}
+		c.close(push.CloseShutdown)
 	}
 }
 

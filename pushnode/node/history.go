@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"pushcluster/pushnode/hub"
 	"pushcluster/shared/push"
@@ -21,6 +22,10 @@ type history struct {
 	reg     *registry.Registry
 	store   store.Store
 	metrics *metrics
+	// settle is how old an entry of the inbox must be to count where the log
+	// cannot be asked: its predecessors may still have been on their way into
+	// the inbox when it was written.
+	settle time.Duration
 }
 
 // A page is a run of a channel's entries after a position: unexpired, by rising
@@ -112,6 +117,21 @@ func (h *history) complete(ctx context.Context, q registry.LogQuery, log registr
 	}
 	now := h.reg.Now()
 	p.entries = slices.DeleteFunc(newestPerKey(p.entries), func(e push.Entry) bool { return e.Message.Expired(now) })
+	return p, nil
+}
+
+// readInbox returns the page after the given offset of what the inbox alone
+// holds, as far as nothing can be missing from it.
+func (h *history) readInbox(ctx context.Context, name push.Channel, after push.Offset) (page, error) {
+	h.metrics.reads.WithLabelValues("inbox_alone").Inc()
+	now := h.reg.Now()
+	inbox, err := h.store.ReadInbox(ctx, store.InboxQuery{
+		Channel: name, After: after, UpTo: push.OffsetAt(now.Add(-h.settle)), Now: now, MaxBytes: pageBytes})
+	if err != nil {
+		return page{}, fmt.Errorf("read inbox: %w", err)
+	}
+	p := page{entries: inbox.Entries, end: max(after, lastOffset(inbox.Entries)), more: inbox.More}
+	p.entries = newestPerKey(p.entries)
 	return p, nil
 }
 

@@ -80,17 +80,71 @@ func (n *Node) keepLease(ctx context.Context) error {
 
 // beat compares, at a slow pace, what each channel was given with what is
 // stored, and writes all routes again: it heals what no error ever reported.
+// Dispatch asks for one out of turn when it could not reach the node. Without
+// Redis the inbox alone is compared; a node that has had neither for two beats
+// in a row sends its clients to where the data is.
 func (n *Node) beat(ctx context.Context) error {
 	t := time.NewTicker(n.cfg.BeatEvery)
 	defer t.Stop()
+	blind := 0 // beats in a row that saw nothing
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-n.beaten:
 		case <-t.C:
 		}
-		if err := n.restore(ctx, false); err != nil {
-			n.log.Warn("beat failed", "err", err)
+		err := n.restore(ctx, false)
+		if err != nil && ctx.Err() == nil {
+			n.log.Warn("beat without Redis", "err", err)
+			err = n.restoreFromInbox(ctx)
+		}
+		if err == nil {
+			blind = 0
+			continue
+		}
+		n.metrics.leases.WithLabelValues("blind").Inc()
+		n.log.Warn("beat saw neither Redis nor the store", "err", err)
+		if blind++; blind == 2 {
+			blind = 0
+			n.closeInWaves(ctx, n.allClients())
+		}
+	}
+}
+
+// beatNow asks for a beat out of turn.
+func (n *Node) beatNow() {
+	select {
+	case n.beaten <- struct{}{}:
+	default: // one is asked for
+	}
+}
+
+// restoreFromInbox gives every channel what the inbox alone has for it.
+func (n *Node) restoreFromInbox(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readsAtOnce)
+	for _, ch := range n.hub.Channels() {
+		g.Go(func() error { return n.applyInbox(ctx, ch) })
+	}
+	return g.Wait()
+}
+
+// applyInbox gives ch's connections what the inbox alone has beyond its last
+// offset.
+func (n *Node) applyInbox(ctx context.Context, ch *hub.Channel) error {
+	for {
+		after, ok := ch.Last()
+		if !ok {
+			return nil
+		}
+		p, err := n.history.readInbox(ctx, ch.Name(), after)
+		if err != nil {
+			return err
+		}
+		ch.Apply(after, p.entries, p.end)
+		if !p.more {
+			return nil
 		}
 	}
 }
@@ -154,7 +208,8 @@ func (n *Node) catchUp(ch *hub.Channel, reason string) {
 }
 
 // runCatchUp reads what ch lacks until it lacks nothing, however long Redis or
-// the store are away; it gives up only with the node.
+// the store are away; it gives up only with the node. (While Redis alone is
+// away, the beat gives the connections what the inbox has.)
 func (n *Node) runCatchUp(ctx context.Context, ch *hub.Channel) {
 	pause := 50 * time.Millisecond
 	after, _ := ch.Last()

@@ -41,6 +41,7 @@ type Config struct {
 	DrainTime        time.Duration // over which connections are closed at the end; default 20 s
 	RenewEvery       time.Duration // pace of the lease; default 5 s
 	BeatEvery        time.Duration // pace of comparing positions; default 30 s
+	InboxSettle      time.Duration // age at which the inbox alone is trusted while Redis is away; above Dispatch's 5 s for its write; default 10 s
 }
 
 func (c Config) withDefaults() Config {
@@ -58,6 +59,7 @@ func (c Config) withDefaults() Config {
 	set(&c.DrainTime, 20*time.Second)
 	set(&c.RenewEvery, 5*time.Second)
 	set(&c.BeatEvery, 30*time.Second)
+	set(&c.InboxSettle, 10*time.Second)
 	if c.Version == "" {
 		c.Version = "pushcluster"
 	}
@@ -132,7 +134,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 		users:   make(map[push.UserID]map[*client]struct{}),
 	}
 	n.metrics = newMetrics(prom, n)
-	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics}
+	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle}
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
 	n.bg, n.stop = context.WithCancel(context.Background())

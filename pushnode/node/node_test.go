@@ -13,6 +13,7 @@ import (
 
 	"pushcluster/pushnode/node"
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 )
 
 func TestDeliverToUserTopicAndAll(t *testing.T) {
@@ -492,5 +493,55 @@ func TestRequestsOfOthersAreRefused(t *testing.T) {
 	}
 	if got := string(c.post(id, "/v1/node/deliver", push.DeliverRequest{Node: id, Entries: []push.DeliverEntry{{Channel: "news", Offset: 1, Message: 3}}})); !strings.Contains(got, string(push.CodeBadRequest)) {
 		t.Errorf("an entry without message was answered %s, want bad_request", got)
+	}
+}
+
+func TestBeatOutOfTurn(t *testing.T) {
+	c := newCluster(t, node.Config{BeatEvery: time.Hour}, 1)
+	a := dial(t, c.nodes[0], "")
+	a.connect("42", "")
+	c.send("#42", `1`)
+	c.nodes[0].deaf.Store(true)
+	c.send("#42", `2`)
+	c.nodes[0].deaf.Store(false)
+	id := c.nodes[0].id
+	c.post(id, "/v1/node/deliver", push.DeliverRequest{Node: id, Beat: true})
+	if got := a.receive(2); got != "1 2" {
+		t.Errorf("received %s, want 1 2", got)
+	}
+}
+
+// A node that Redis cannot be reached from still gives its clients what the
+// inbox has, once that has settled.
+func TestCutFromRedis(t *testing.T) {
+	c := newCluster(t, node.Config{BeatEvery: 200 * time.Millisecond, InboxSettle: 100 * time.Millisecond}, 1)
+	a := dial(t, c.nodes[0], "")
+	a.connect("42", "")
+	c.send("#42", `1`)
+	c.redis.Stop()
+	m := c.message(`2`)
+	ctx := t.Context()
+	if _, err := c.store.InsertMessages(ctx, []store.Record{{Message: m, Fingerprint: "f"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.store.WriteInbox(ctx, []store.InboxEntry{
+		{Channel: "#42", Offset: push.OffsetAt(time.Now()) + 1, Message: m.ID, ExpiresAt: m.ExpiresAt}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.receive(2); got != "1 2" {
+		t.Errorf("received %s, want 1 2", got)
+	}
+	c.redis.Start()
+	eventually(t, "the node is ready again", func() bool {
+		resp, err := http.Get(c.nodes[0].public.URL + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	c.send("#42", `3`)
+	if got := a.receive(1); got != "3" {
+		t.Errorf("after Redis came back received %s, want 3", got)
 	}
 }

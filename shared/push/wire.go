@@ -51,6 +51,9 @@ type DeliverRequest struct {
 	Node     NodeID         `json:"node"`
 	Messages []Message      `json:"messages"`
 	Entries  []DeliverEntry `json:"entries"`
+	// Beat asks the node to compare its positions with what is stored, because
+	// an earlier request may not have reached it.
+	Beat bool `json:"beat,omitempty"`
 }
 
 // A DeliverEntry is an [Entry] whose message is named by its index in the
