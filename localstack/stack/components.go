@@ -12,12 +12,13 @@ import (
 	"pushcluster/functions/auth/authfn"
 	"pushcluster/functions/collect/collectfn"
 
+	"pushcluster/functions/dispatch/dispatchfn"
 	"pushcluster/localstack/page"
 	"pushcluster/pushnode/node"
 	"pushcluster/pushnode/verify"
 	"pushcluster/shared/handoff"
 
-	"pushcluster/shared/serve"
+	"pushcluster/shared/nodeclient"
 	"pushcluster/shared/signature"
 	"pushcluster/shared/telemetry"
 	"pushcluster/shared/token"
@@ -61,7 +62,17 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 }
 
 func (s *Stack) runDispatch(ctx context.Context, l *life) error {
-	return l.serve(ctx, serve.Health(l.log), telemetry.Internal(l.prom))
+	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(s.keys.signing), l.registry.Now)
+	defer nodes.Close()
+	dispatch, err := dispatchfn.New(s.cfg.Dispatch, l.registry, l.store, nodes, l.log, l.prom)
+	if err != nil {
+		return err
+	}
+	callers := signature.NewVerifier(signature.VerifierConfig{Now: l.registry.Now}, s.keys.signing)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return dispatch.Run(ctx) })
+	g.Go(func() error { return l.serve(ctx, dispatch.Public(callers), telemetry.Internal(l.prom)) })
+	return g.Wait()
 }
 
 func (s *Stack) runNode(ctx context.Context, l *life) error {

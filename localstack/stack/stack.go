@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"pushcluster/functions/dispatch/dispatchfn"
 	"pushcluster/pushnode/node"
 	"pushcluster/pushnode/verify"
 	"pushcluster/shared/push"
@@ -52,8 +53,9 @@ type Config struct {
 	Ports    Ports  // zero: free ones
 	Origins  []string
 
-	Node     node.Config     // of every node; ID and Origins are the stack's. DrainTime and CloseTimeout: 0 means 1 s
-	Verify   verify.Config   // of every node
+	Node     node.Config   // of every node; ID and Origins are the stack's. DrainTime and CloseTimeout: 0 means 1 s
+	Verify   verify.Config // of every node
+	Dispatch dispatchfn.Config
 	Registry registry.Config // of Dispatch and every node
 	Log      *slog.Logger    // of all components; nil: none
 }

@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"pushcluster/localstack/stack"
+	"pushcluster/shared/registry/registrytest"
+)
+
+// start starts a stack of two nodes for t on a Redis of its own, which is a
+// redis-server where there is one, and stops it when t ends. Each of tune may
+// change the configuration before.
+func start(t *testing.T, tune ...func(*stack.Config)) *stack.Stack {
+	t.Helper()
+	cfg := stack.Config{Dir: t.TempDir(), RedisURL: registrytest.Redis(t).URL()}
+	for _, f := range tune {
+		f(&cfg)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	s, err := stack.Start(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close the stack: %v", err)
+		}
+	})
+	return s
+}
+
+// post sends Collect one message, given as JSON, and returns its id.
+func post(t *testing.T, s *stack.Stack, message string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Collect.URL+"/v1/messages", bytes.NewBufferString(message))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-API-Key", s.APIKey())
+	req.Close = true // leave no connection behind
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct{ ID string }
+	if resp.StatusCode != http.StatusAccepted || json.Unmarshal(body, &answer) != nil {
+		t.Fatalf("post %s is answered %s %s, want 202", message, resp.Status, body)
+	}
+	return answer.ID
+}
+
+// need returns the path of the first of names that is a program on this
+// machine. Without one it skips t, or fails it with CI=true.
+func need(t *testing.T, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("none of %q is on PATH, and CI=true", names)
+	}
+	t.Skipf("skipped: none of %q is on PATH", names)
+	return ""
+}
