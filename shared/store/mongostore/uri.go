@@ -11,6 +11,8 @@ import (
 // defaultDatabase is used where the URI names none.
 const defaultDatabase = "pushcluster"
 
+var errCredentials = errors.New("its user or password holds a character that must be percent-encoded")
+
 // A target is what a URI says.
 type target struct {
 	uri        string // for the driver, without what is ours
@@ -33,6 +35,9 @@ func parseURI(uri string) (target, error) {
 	credentials, at := "", strings.LastIndex(rest, "@")
 	if at >= 0 {
 		credentials = rest[:at]
+	}
+	if at < 0 && strings.Contains(query, "@") {
+		return target{}, errCredentials
 	}
 	hosts, database, _ := strings.Cut(rest[at+1:], "/")
 	if hosts == "" {
@@ -84,7 +89,7 @@ func splitCredentials(credentials string) ([]string, error) {
 	for _, part := range []string{user, password} {
 		plain, err := url.PathUnescape(part)
 		if err != nil || strings.ContainsAny(part, "/@:") {
-			return nil, errors.New("its user or password holds a character that must be percent-encoded")
+			return nil, errCredentials
 		}
 		if part != "" {
 			secrets = append(secrets, part, plain)

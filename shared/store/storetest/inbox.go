@@ -85,7 +85,7 @@ func testOffsetTwice(t *testing.T, s store.Store) {
 }
 
 func testManyEntries(t *testing.T, s store.Store) {
-	const n = 700
+	const n = 240 // more than some servers take in one command
 	id := func(i int) push.Channel { return push.Personal(push.UserID(fmt.Sprintf("user%d", i))) }
 	var entries []store.InboxEntry
 	var channels []push.Channel

@@ -24,21 +24,13 @@ type Config struct {
 //	mongodb://HOST[,HOST…]/DATABASE  MongoDB, DocumentDB or FerretDB; the
 //	mongodb+srv://HOST/DATABASE      database is "pushcluster" if it is left out
 //
-// The caller closes the store. Open asks the store once whether it answers, so
-// that a wrong address shows at once; it does not call Prepare. No error shows
-// more of url than its scheme, since the rest may hold a password.
+// The caller closes the store. Open neither asks a server (a program may start
+// while the store is away: Ping tells) nor calls Prepare. If ctx has ended it
+// opens nothing. No error shows user or password.
 func Open(ctx context.Context, url string, cfg Config) (store.Store, error) {
-	s, err := open(url, cfg)
-	if err != nil {
-		return nil, err
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	if err := s.Ping(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
-}
-
-func open(url string, cfg Config) (store.Store, error) {
 	scheme, rest, found := strings.Cut(url, ":")
 	switch {
 	case url == "":
@@ -49,6 +41,9 @@ func open(url string, cfg Config) (store.Store, error) {
 		return mongostore.Open(strings.ToLower(scheme)+":"+rest, mongostore.Config{Timeout: cfg.Timeout, Connections: cfg.Connections})
 	case strings.EqualFold(scheme, "sqlite"):
 		return openSQLite(filePath(rest), cfg)
+	}
+	if !strings.HasPrefix(rest, "//") { // this may be anything, a password included
+		return nil, errors.New("the store's URL has an unknown scheme: use sqlite:FILE or mongodb://HOST/DATABASE")
 	}
 	return nil, fmt.Errorf("the store's URL has the scheme %.20q: use sqlite:FILE or mongodb://HOST/DATABASE", scheme)
 }

@@ -1,0 +1,36 @@
+//go:build !nosqlite
+
+package storeurl_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"pushcluster/shared/store/storeurl"
+)
+
+func TestOpenSQLite(t *testing.T) {
+	for _, prefix := range []string{"sqlite:", "SQLite:", "sqlite://"} {
+		path := filepath.Join(t.TempDir(), "a b?c#d%20.db")
+		s, err := storeurl.Open(t.Context(), prefix+path, storeurl.Config{})
+		if err != nil {
+			t.Fatalf("Open(%q): %v", prefix+path, err)
+		}
+		if err := s.Prepare(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(path); err != nil {
+			t.Errorf("%s made no file of that name: %v", prefix, err)
+		}
+	}
+	for _, url := range []string{"sqlite:", "sqlite::memory:", "sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db")} {
+		if s, err := storeurl.Open(t.Context(), url, storeurl.Config{}); err == nil {
+			_ = s.Close()
+			t.Errorf("Open(%q) succeeded", url)
+		}
+	}
+}
