@@ -1,0 +1,91 @@
+package sqlitestore
+
+import (
+	"context"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// TestQueryPlans makes every call once, and asks SQLite how it runs each of the
+// statements that this took: none may scan a table.
+func TestQueryPlans(t *testing.T) {
+	s, _ := openPrepared(t, Config{Timeout: 30 * time.Second})
+	ctx := t.Context()
+	entries := []store.InboxEntry{{Channel: "c", Offset: 1, Message: "m", CollapseKey: "k"}, {Channel: "c", Offset: 1, Message: "n"}}
+	second := func(_ any, err error) error { return err }
+	for name, err := range map[string]error{
+		"InsertMessages": second(s.InsertMessages(ctx, []store.Record{record("m"), record("m")})),
+		"LoadMessages":   second(s.LoadMessages(ctx, []push.MessageID{"m"})),
+		"WriteInbox":     second(s.WriteInbox(ctx, entries)),
+		"MoveInbox":      s.MoveInbox(ctx, []store.InboxEntry{{Channel: "c", Offset: 2, Message: "m"}}),
+		"PlacedAt":       second(s.PlacedAt(ctx, "m", []push.Channel{"c"})),
+		"ReadInbox":      second(s.ReadInbox(ctx, store.InboxQuery{Channel: "c", Now: time.Now()})),
+		"LastOffset":     second(s.LastOffset(ctx, "c")),
+		"PutOutbox":      s.PutOutbox(ctx, []store.OutboxEntry{{Message: "m"}}),
+		"RetryOutbox":    s.RetryOutbox(ctx, []store.OutboxEntry{{Message: "m"}}),
+		"ClaimOutbox":    second(s.ClaimOutbox(ctx, time.Now(), time.Now(), 1)),
+		"ConfirmOutbox":  s.ConfirmOutbox(ctx, []push.MessageID{"m"}),
+		"AdvanceCursors": s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}}),
+		"LoadCursors":    second(s.LoadCursors(ctx, "u", "d")),
+		"RemoveCursors":  s.RemoveCursors(ctx, "u", "d", []push.Channel{"c"}),
+		"SwapTerm":       second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})),
+		"Term":           second(s.Term(ctx)),
+		"Epoch":          second(s.Epoch(ctx)),
+		"Sweep":          second(s.Sweep(ctx, time.Now())),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	texts := slices.Collect(maps.Keys(s.stmts))
+	bounded, cancel := s.deadline(ctx)
+	defer cancel()
+	if err := s.writer.do(bounded, 1, func(t *tx) error { texts = slices.AppendSeq(texts, maps.Keys(t.stmts)); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	explained := 0
+	for _, text := range texts {
+		switch verb, _, _ := strings.Cut(text, " "); verb {
+		case "SELECT", "INSERT", "UPDATE", "DELETE":
+			explained++
+			for _, step := range plan(ctx, t, s, text) {
+				// json_each is a list that the caller gave.
+				if strings.HasPrefix(step, "SCAN") && !strings.HasPrefix(step, "SCAN json_each") {
+					t.Errorf("%s\nscans: %s", text, step)
+				}
+			}
+		}
+	}
+	if explained < 20 {
+		t.Errorf("only %d statements were looked at", explained)
+	}
+}
+
+var parameter = regexp.MustCompile(`\?\d*`)
+
+func plan(ctx context.Context, t *testing.T, s *Store, text string) (steps []string) {
+	t.Helper()
+	rows, err := s.reader.QueryContext(ctx, "EXPLAIN QUERY PLAN "+parameter.ReplaceAllString(text, "'1'"))
+	if err != nil {
+		t.Errorf("explain %s: %v", text, err)
+		return nil
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var step string
+		if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+			t.Error(err)
+		}
+		steps = append(steps, step)
+	}
+	return steps
+}

@@ -1,0 +1,46 @@
+package storetest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// BenchmarkInsertMessages stores messages one by one from many goroutines, as
+// Collect does. s must be prepared.
+func BenchmarkInsertMessages(b *testing.B, s store.Store) {
+	var n atomic.Int64
+	data := json.RawMessage(`"` + string(bytes.Repeat([]byte("x"), 200)) + `"`)
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r := message(push.MessageID(fmt.Sprintf("key/%d-%d", b.N, n.Add(1))))
+			r.Data = data
+			if in, err := s.InsertMessages(b.Context(), []store.Record{r}); err != nil || in[0].Repeat {
+				b.Errorf("insertion %+v, %v", in, err)
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkWriteInbox places messages in n channels at once each, as Dispatch
+// does. s must be prepared.
+func BenchmarkWriteInbox(b *testing.B, s store.Store, n int) {
+	entries := make([]store.InboxEntry, n)
+	for round := 0; b.Loop(); round++ {
+		id := push.MessageID(fmt.Sprintf("key/%d", round))
+		for i := range entries {
+			entries[i] = entry(push.Personal(push.UserID(fmt.Sprintf("user%d", i))), push.Offset(round*n+i+1), id)
+		}
+		if _, err := s.WriteInbox(b.Context(), entries); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}
