@@ -1,0 +1,375 @@
+package dispatchfn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/store"
+)
+
+const (
+	// rounds bounds how often a batch is appended again.
+	rounds = 5
+	// asksAtOnce bounds the questions to the inbox under way for one batch.
+	asksAtOnce = 8
+	// lossWindow is how long before a term's end a message was placed that may
+	// have been under way at the loss of Redis' memory.
+	lossWindow = 30 * time.Second
+)
+
+// errUnsettled means that the term changed, or offsets were taken, each time.
+var errUnsettled = errors.New("places do not settle")
+
+// A duty is what the inbox is owed for a place.
+type duty uint8
+
+const (
+	dutyWrite duty = iota // it does not have the message, for all we know
+	dutyMove              // it has the message where readers may have passed it
+	dutyNone              // it has decided, or the place failed
+)
+
+// A place is one message's place in one channel.
+type place struct {
+	message int // index in the batch
+	channel push.Channel
+	duty    duty
+	item    registry.Item // as it was last appended
+	at      registry.AppendedItem
+}
+
+// A batch is a bounded run of messages that are dispatched together. One
+// goroutine owns it; those it starts read places and write only what is theirs.
+type batch struct {
+	h        *Handler
+	again    bool
+	messages []*push.Message
+	problems []*push.Problem // by message; nil is confirmed
+	places   []place
+	term     push.Term // that the places were taken in
+}
+
+// take makes places for the first of messages, at least one, until the batch is
+// full, and returns how many messages it took.
+func (b *batch) take(messages []*push.Message) int {
+	now := b.h.reg.Now()
+	for i, m := range messages {
+		channels := m.To.List()
+		if i > 0 && len(b.places)+len(channels) > b.h.cfg.BatchItems {
+			break
+		}
+		b.messages = append(b.messages, m)
+		p := check(m, channels)
+		b.problems = append(b.problems, p)
+		switch {
+		case p != nil:
+			b.h.metrics.messages.WithLabelValues(outcomeInvalid).Inc()
+			continue
+		case m.Expired(now):
+			b.h.metrics.messages.WithLabelValues(outcomeExpired).Inc()
+			continue
+		}
+		for _, c := range channels {
+			b.places = append(b.places, place{message: i, channel: c})
+		}
+	}
+	return len(b.messages)
+}
+
+// check returns what is wrong with a message that nobody could dispatch.
+func check(m *push.Message, channels []push.Channel) *push.Problem {
+	switch {
+	case m.ID == "" || len(m.ID) > push.MaxMessageID:
+		return push.NewProblem(push.CodeInvalidMessage, "the message has no id of 1 to %d bytes", push.MaxMessageID)
+	case len(channels) == 0:
+		return push.NewProblem(push.CodeInvalidMessage, "the message is for nobody")
+	case len(m.Data) == 0:
+		return push.NewProblem(push.CodeInvalidMessage, "the message has no data")
+	case len(m.Data) > push.MaxData:
+		return push.NewProblem(push.CodeDataTooLarge, "the data is over its limit of %d bytes", push.MaxData)
+	}
+	for _, c := range channels {
+		if err := c.Check(); err != nil {
+			return push.NewProblem(push.CodeInvalidMessage, "%v", err)
+		}
+	}
+	return nil
+}
+
+// run dispatches the batch and sets problems. It reports whether what comes
+// after the batch may go on without overtaking it.
+func (b *batch) run(ctx context.Context) bool {
+	if len(b.places) == 0 {
+		return true
+	}
+	whole := true
+	if err := b.settle(ctx); err != nil {
+		b.h.log.Warn("messages not confirmed", "messages", len(b.messages), "places", len(b.places), "err", err)
+		b.failAll(push.NewProblem(push.CodeUnavailable, "the message could not be placed; hand it off again"))
+		whole = false
+	}
+	var failed error
+	for i := range b.places {
+		p := &b.places[i]
+		if p.at.Err != nil && b.problems[p.message] == nil {
+			failed = p.at.Err
+			b.problems[p.message] = push.NewProblem(push.CodeUnavailable, "a channel's log could not be written; hand it off again")
+		}
+	}
+	if failed != nil {
+		b.h.log.Warn("logs could not be written", "err", failed)
+	}
+	b.count()
+	return whole
+}
+
+// count counts the outcome of every message that had places.
+func (b *batch) count() {
+	last := -1
+	for i := range b.places {
+		if n := b.places[i].message; n != last {
+			last = n
+			outcome := outcomeConfirmed
+			if b.problems[n] != nil {
+				outcome = outcomeFailed
+			}
+			b.h.metrics.messages.WithLabelValues(outcome).Inc()
+		}
+	}
+}
+
+// failAll sets the problem of every message that has places and none yet.
+func (b *batch) failAll(p *push.Problem) {
+	for i := range b.places {
+		if n := b.places[i].message; b.problems[n] == nil {
+			b.problems[n] = p
+		}
+	}
+}
+
+// settle appends the batch, writes the inbox and pushes, again and again until
+// everything stands in the term in force.
+func (b *batch) settle(ctx context.Context) error {
+	todo := make([]int, len(b.places))
+	for i := range todo {
+		todo[i] = i
+		b.places[i].item = registry.Item{Channel: b.places[i].channel, Message: b.messages[b.places[i].message], Again: b.again}
+	}
+	for range rounds {
+		if err := b.append(ctx, todo); err != nil {
+			return err
+		}
+		var next []int
+		var g errgroup.Group // a store that fails does not cut off the pushes
+		g.Go(func() (err error) {
+			next, err = b.keep(ctx, todo)
+			return err
+		})
+		g.Go(func() error {
+			b.push(ctx, todo)
+			return nil
+		})
+		if err := g.Wait(); err != nil {
+			return err
+		}
+		if len(next) == 0 {
+			return nil
+		}
+		todo = next
+	}
+	return errUnsettled
+}
+
+// append takes the places of todo, asking the inbox first where that is needed.
+func (b *batch) append(ctx context.Context, todo []int) error {
+	var asks []int
+	first, err := b.appendItems(ctx, todo)
+	if err != nil {
+		return err
+	}
+	b.term = first
+	for _, i := range todo {
+		if b.places[i].at.Ask {
+			asks = append(asks, i)
+		}
+	}
+	if len(asks) > 0 {
+		if err := b.askInbox(ctx, asks); err != nil {
+			return err
+		}
+		// Should the term have changed in between, the look at the first one
+		// after the inbox is written finds that.
+		if _, err := b.appendItems(ctx, asks); err != nil {
+			return err
+		}
+	}
+	for _, i := range todo {
+		if p := &b.places[i]; p.at.Err != nil {
+			p.duty = dutyNone
+		} else if p.at.Repeat {
+			by := repeatLog
+			if p.duty == dutyNone {
+				by = repeatInbox
+			}
+			b.h.metrics.repeats.WithLabelValues(by).Inc()
+		}
+	}
+	return nil
+}
+
+func (b *batch) appendItems(ctx context.Context, todo []int) (push.Term, error) {
+	items := make([]registry.Item, len(todo))
+	for n, i := range todo {
+		items[n] = b.places[i].item
+	}
+	a, err := b.h.reg.Append(ctx, items)
+	if err != nil {
+		return push.Term{}, err
+	}
+	for n, i := range todo {
+		b.places[i].at = a.Items[n]
+	}
+	return a.Term, nil
+}
+
+// askInbox asks where the inbox has the messages of asks, and notes it in their
+// items.
+func (b *batch) askInbox(ctx context.Context, asks []int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(asksAtOnce)
+	for from := 0; from < len(asks); {
+		message, to := b.places[asks[from]].message, from
+		var channels []push.Channel
+		for ; to < len(asks) && b.places[asks[to]].message == message; to++ {
+			channels = append(channels, b.places[asks[to]].channel)
+		}
+		part := asks[from:to]
+		g.Go(func() error {
+			placed, err := b.h.store.PlacedAt(ctx, b.messages[message].ID, channels)
+			if err != nil {
+				return fmt.Errorf("ask the inbox: %w", err)
+			}
+			for _, i := range part {
+				b.places[i].asked(placed[b.places[i].channel], b.term)
+			}
+			return nil
+		})
+		from = to
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, i := range asks {
+		if b.places[i].duty == dutyMove {
+			b.h.metrics.again.WithLabelValues(againLoss).Inc()
+		}
+	}
+	return nil
+}
+
+// asked notes that the inbox has the message at offset, 0 for not at all. What
+// it got shortly before Redis lost its memory, and what was not confirmed then,
+// may have come to the inbox when readers had passed it: it is placed anew.
+func (p *place) asked(offset push.Offset, term push.Term) {
+	const window = push.Offset(lossWindow/time.Millisecond) * push.OffsetsPerMilli
+	p.item.Asked = true
+	switch {
+	case offset == 0:
+	case offset <= term.Floor && term.Floor-offset < window:
+		p.duty = dutyMove
+	default:
+		p.item.Placed = offset
+		p.duty = dutyNone
+	}
+}
+
+// keep writes the inbox of the places of todo, looks at the term once more, and
+// returns what has to be appended again.
+func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
+	var write, move []int
+	for _, i := range todo {
+		switch b.places[i].duty {
+		case dutyWrite:
+			write = append(write, i)
+		case dutyMove:
+			move = append(move, i)
+		}
+	}
+	var taken []int
+	if len(write) > 0 {
+		var err error
+		if taken, err = b.writeInbox(ctx, write); err != nil {
+			return nil, err
+		}
+	}
+	if len(move) > 0 {
+		if err := b.h.store.MoveInbox(ctx, b.entries(move)); err != nil {
+			return nil, fmt.Errorf("move in the inbox: %w", err)
+		}
+	}
+	if len(write)+len(move) == 0 {
+		return nil, nil
+	}
+	in, err := b.h.reg.InTerm(ctx, b.term)
+	if err != nil {
+		return nil, fmt.Errorf("look at the term again: %w", err)
+	}
+	if in {
+		return taken, nil
+	}
+	// Not only what this round wrote: every place of the batch is from a term
+	// that has ended.
+	var lost []int
+	for i := range b.places {
+		if p := &b.places[i]; p.duty != dutyNone {
+			p.duty = dutyMove
+			p.item.Asked, p.item.Placed = true, 0
+			lost = append(lost, i)
+		}
+	}
+	b.h.metrics.again.WithLabelValues(againTerm).Add(float64(len(lost)))
+	return lost, nil
+}
+
+// writeInbox writes the places of write and returns those whose offset is
+// another message's, to be appended above it.
+func (b *batch) writeInbox(ctx context.Context, write []int) (taken []int, err error) {
+	placements, err := b.h.store.WriteInbox(ctx, b.entries(write))
+	if err != nil {
+		return nil, fmt.Errorf("write the inbox: %w", err)
+	}
+	if len(placements) != len(write) {
+		return nil, fmt.Errorf("write the inbox: %d placements of %d entries", len(placements), len(write))
+	}
+	for n, i := range write {
+		p := &b.places[i]
+		switch {
+		case placements[n].Taken:
+			p.item.Asked, p.item.Above = true, p.at.Offset
+			taken = append(taken, i)
+			b.h.metrics.again.WithLabelValues(againTaken).Inc()
+		case placements[n].Offset != p.at.Offset:
+			p.duty = dutyNone // it was placed before, and that place stands
+			b.h.metrics.repeats.WithLabelValues(repeatInbox).Inc()
+		}
+	}
+	return taken, nil
+}
+
+func (b *batch) entries(places []int) []store.InboxEntry {
+	entries := make([]store.InboxEntry, len(places))
+	for n, i := range places {
+		p := &b.places[i]
+		m := b.messages[p.message]
+		entries[n] = store.InboxEntry{
+			Channel: p.channel, Offset: p.at.Offset, Message: m.ID, CollapseKey: m.CollapseKey, ExpiresAt: m.ExpiresAt,
+		}
+	}
+	return entries
+}

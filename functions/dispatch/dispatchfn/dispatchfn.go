@@ -1,0 +1,207 @@
+// Package dispatchfn is Dispatch: it gives accepted messages their places in
+// the channels they are for, keeps those places in the inbox, and brings the
+// messages to the nodes that hold the channels' connections.
+//
+// One request goes this way:
+//
+//  1. Every message is appended to the logs of all its channels, in one
+//     pipeline, which also returns the routes. Where a message may have been
+//     placed before and the log does not know it, the inbox is asked first.
+//  2. Side by side: the places are written to the inbox, and each node with a
+//     route and a live lease gets one request with everything for it.
+//  3. After the inbox is written the term is looked at once more. If it
+//     changed, readers may already have passed the places of the old term:
+//     what was written is appended again, moved in the inbox and pushed again.
+//
+// A message is confirmed when all its places are in the inbox. That a push
+// failed confirms nothing and unconfirms nothing: the node finds the gap, or its
+// slow beat does.
+package dispatchfn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/serve"
+	"pushcluster/shared/signature"
+	"pushcluster/shared/store"
+)
+
+// Limits of one request.
+const (
+	MaxBody     = 8 << 20 // bytes
+	MaxMessages = 1000
+)
+
+// A Registry is where logs, routes and leases are; registry.Registry is one.
+type Registry interface {
+	Append(ctx context.Context, items []registry.Item) (registry.Appended, error)
+	Term(ctx context.Context) (push.Term, error)
+	InTerm(ctx context.Context, t push.Term) (bool, error)
+	Nodes(ctx context.Context, want []push.NodeID) (map[push.NodeID]registry.Lease, error)
+	RemoveRoutes(ctx context.Context, node push.NodeID, routes []registry.ChannelRoute) error
+	Now() time.Time
+	Ready(ctx context.Context) error
+}
+
+// A Store is the part of the durable store that Dispatch uses.
+type Store interface {
+	store.Messages
+	store.Inbox
+	store.Outbox
+	Sweep(ctx context.Context, now time.Time) (int, error)
+	Ping(ctx context.Context) error
+}
+
+// Nodes brings entries to nodes; nodeclient.Client does. Its errors wrap those
+// of package nodeclient.
+type Nodes interface {
+	Deliver(ctx context.Context, node push.NodeID, req push.DeliverRequest) (push.DeliverAnswer, error)
+}
+
+// A Config holds what may be tuned. Zero values stand for the defaults.
+type Config struct {
+	Deadline    time.Duration // for one request as a whole; 10 s
+	PushTime    time.Duration // for each node's answer; 1 s
+	SkipTime    time.Duration // how long a node that did not answer in time is left out; 1 s
+	Fanout      int           // nodes asked at once for one request; 64
+	Concurrency int           // requests handled at once; more wait; 64
+	BatchItems  int           // places taken at once: a larger request goes in parts, in order; 10,000
+
+	OutboxEvery time.Duration // between looks at the outbox; 1 s
+	OutboxLimit int           // entries claimed at once; 100
+	OutboxClaim time.Duration // how long a claim lasts; 30 s
+	SweepEvery  time.Duration // between sweeps of what has outlived its time; 10 min
+}
+
+func (c Config) withDefaults() Config {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	num := func(d *int, v int) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	set(&c.Deadline, 10*time.Second)
+	set(&c.PushTime, time.Second)
+	set(&c.SkipTime, time.Second)
+	num(&c.Fanout, 64)
+	num(&c.Concurrency, 64)
+	num(&c.BatchItems, 10_000)
+	set(&c.OutboxEvery, time.Second)
+	num(&c.OutboxLimit, 100)
+	set(&c.OutboxClaim, 30*time.Second)
+	set(&c.SweepEvery, 10*time.Minute)
+	return c
+}
+
+// A Handler is Dispatch. Make one with [New].
+type Handler struct {
+	cfg     Config
+	reg     Registry
+	store   Store
+	nodes   Nodes
+	log     *slog.Logger
+	metrics *metrics
+	skipped *skipList
+	slots   chan struct{} // holds a token for each request under way
+}
+
+// New returns Dispatch on its collaborators, which stay the caller's to close.
+// It does no I/O and starts nothing.
+func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom prometheus.Registerer) (*Handler, error) {
+	if reg == nil || st == nil || nodes == nil || log == nil {
+		return nil, errors.New("dispatchfn: registry, store, nodes and log are required")
+	}
+	cfg = cfg.withDefaults()
+	return &Handler{
+		cfg: cfg, reg: reg, store: st, nodes: nodes, log: log, metrics: newMetrics(prom),
+		skipped: &skipList{until: make(map[push.NodeID]time.Time)},
+		slots:   make(chan struct{}, cfg.Concurrency),
+	}, nil
+}
+
+// Public returns the handler of Dispatch's port: POST /v1/dispatch for callers
+// whose signature is good, /healthz and /readyz for anybody.
+func (h *Handler) Public(callers *signature.Verifier) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST /v1/dispatch", signature.Require(callers, MaxBody, h))
+	health := serve.Health(h.log,
+		serve.Check{Name: "redis", Probe: h.reg.Ready},
+		serve.Check{Name: "store", Probe: h.store.Ping})
+	mux.Handle("GET /healthz", health)
+	mux.Handle("GET /readyz", health)
+	return mux
+}
+
+// ServeHTTP answers POST /v1/dispatch, whoever asks. The answer has a result for
+// each message; when it is given, nothing of the request runs any more.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var req push.DispatchRequest
+	if p := serve.Decode(w, r, MaxBody, &req); p != nil {
+		serve.Problem(w, r, p)
+		return
+	}
+	if len(req.Messages) == 0 || len(req.Messages) > MaxMessages {
+		serve.Problem(w, r, push.NewProblem(push.CodeBadRequest, "messages holds %d, not 1 to %d", len(req.Messages), MaxMessages))
+		return
+	}
+	messages := make([]*push.Message, len(req.Messages))
+	answer := push.DispatchAnswer{Results: make([]push.DispatchResult, len(req.Messages))}
+	for i := range req.Messages {
+		messages[i] = &req.Messages[i]
+		answer.Results[i].ID = messages[i].ID
+	}
+	for i, p := range h.Dispatch(r.Context(), messages, req.Again) {
+		answer.Results[i].Problem = p
+	}
+	serve.JSON(w, http.StatusOK, answer)
+}
+
+// Dispatch takes messages in their order and returns a problem for each that is
+// not confirmed, nil for the others. again says that any of them may have been
+// dispatched before. It does not change the messages.
+func (h *Handler) Dispatch(ctx context.Context, messages []*push.Message, again bool) []*push.Problem {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Deadline)
+	defer cancel()
+	problems := make([]*push.Problem, len(messages))
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	case <-ctx.Done():
+		h.notTried(problems, push.NewProblem(push.CodeUnavailable, "too much is being dispatched"))
+		return problems
+	}
+	for from := 0; from < len(messages); {
+		b := &batch{h: h, again: again}
+		n := b.take(messages[from:])
+		whole := b.run(ctx)
+		copy(problems[from:], b.problems)
+		from += n
+		if !whole {
+			h.notTried(problems[from:], push.NewProblem(push.CodeUnavailable, "not tried: an earlier message failed"))
+			break
+		}
+	}
+	h.metrics.seconds.Observe(time.Since(began).Seconds())
+	return problems
+}
+
+// notTried sets every problem to p.
+func (h *Handler) notTried(problems []*push.Problem, p *push.Problem) {
+	for i := range problems {
+		problems[i] = p
+	}
+	h.metrics.messages.WithLabelValues(outcomeFailed).Add(float64(len(problems)))
+}

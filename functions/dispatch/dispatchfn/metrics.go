@@ -1,0 +1,86 @@
+package dispatchfn
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// What became of a message.
+const (
+	outcomeConfirmed = "confirmed" // all its places are in the inbox
+	outcomeExpired   = "expired"   // confirmed, and sent to nobody
+	outcomeInvalid   = "invalid"   // it cannot be dispatched, ever
+	outcomeFailed    = "failed"    // not confirmed; whoever handed it off tries again
+)
+
+// Who knew that a message had its place in a channel.
+const (
+	repeatLog   = "log"
+	repeatInbox = "inbox"
+)
+
+// Why a message was appended again.
+const (
+	againTerm  = "term"  // the term changed while its inbox was written
+	againLoss  = "loss"  // it was under way when Redis lost its memory, and nobody finished it
+	againTaken = "taken" // another message had its offset in the inbox
+)
+
+// What became of a request to a node, or why entries were not pushed to one.
+const (
+	pushOK          = "ok"
+	pushNoLease     = "no_lease"        // the node is gone, its routes are left to expire
+	pushNoAnswer    = "leases"          // Redis did not say whether it is alive
+	pushSkipped     = "slow_node"       // it missed a deadline within the last second
+	pushTimeout     = "timeout"         // it missed its deadline
+	pushUnreachable = "unreachable"     // nobody answered at its address
+	pushOtherNode   = "other_node"      // another incarnation lives there; its routes go
+	pushRefused     = "refused"         // it answered with a problem
+	pushBadAnswer   = "bad_answer"      // its answer cannot be understood
+	pushUnknown     = "unknown_channel" // it has no connection of the channel; the route goes
+)
+
+// What became of an entry of the outbox.
+const (
+	outboxConfirmed = "confirmed"
+	outboxRetry     = "retry"
+	outboxExpired   = "expired"
+	outboxMissing   = "missing" // its message is no longer in the store
+)
+
+type metrics struct {
+	messages *prometheus.CounterVec
+	repeats  *prometheus.CounterVec
+	again    *prometheus.CounterVec
+	requests *prometheus.CounterVec
+	unpushed *prometheus.CounterVec
+	routes   *prometheus.CounterVec
+	outbox   *prometheus.CounterVec
+	sweeps   *prometheus.CounterVec
+	swept    prometheus.Counter
+	entries  prometheus.Counter
+	seconds  prometheus.Histogram
+}
+
+// newMetrics returns the metrics, registered unless reg is nil. Every label has
+// the values of one of the lists above.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	}
+	return &metrics{
+		messages: counter("dispatch_messages_total", "Messages handed off, by outcome.", "outcome"),
+		repeats:  counter("dispatch_repeats_total", "Places that messages had before, by who knew.", "by"),
+		again:    counter("dispatch_appended_again_total", "Places that messages were given anew, by reason.", "reason"),
+		requests: counter("dispatch_node_requests_total", "Requests to nodes, by result.", "result"),
+		unpushed: counter("dispatch_entries_not_pushed_total", "Entries not pushed to a node with a route, by reason; it finds them in log or inbox.", "reason"),
+		routes:   counter("dispatch_routes_removed_total", "Stale routes removed, by reason.", "reason"),
+		outbox:   counter("dispatch_outbox_total", "Outbox entries tried, by outcome.", "outcome"),
+		sweeps:   counter("dispatch_sweep_errors_total", "Looks at the outbox and sweeps of the store that failed, by kind.", "kind"),
+		swept:    f.NewCounter(prometheus.CounterOpts{Name: "dispatch_swept_total", Help: "Records that had outlived their time and were removed."}),
+		entries:  f.NewCounter(prometheus.CounterOpts{Name: "dispatch_entries_pushed_total", Help: "Entries that nodes took."}),
+		seconds: f.NewHistogram(prometheus.HistogramOpts{Name: "dispatch_seconds", Help: "Time to dispatch one request.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
+	}
+}
