@@ -13,6 +13,6 @@ func (s *Store) Drop(ctx context.Context) error { return s.db.Drop(ctx) }
 func (s *Store) IsFerretDB(ctx context.Context) (bool, error) {
 	var info bson.M
 	err := s.db.RunCommand(ctx, bson.D{{Key: "buildInfo", Value: 1}}).Decode(&info)
-	_, ferret := info["ferretdb"]
+	_, ferret := info["ferretdbVersion"]
 	return ferret, err
 }

@@ -107,20 +107,23 @@ func Open(uri string, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("read the store's URL: %w", target.redact(err))
 	}
 
-	db := client.Database(target.database)
-	s := &Store{
-		cfg: cfg, client: client, db: db,
-		messages: db.Collection("messages"),
-		inbox:    db.Collection("inbox"),
-		outbox:   db.Collection("outbox"),
-		cursors:  db.Collection("cursors"),
-		// A term that a failover could take back must not be acted upon.
-		control: db.Collection("control", options.Collection().SetReadConcern(readconcern.Majority())),
-	}
+	s := &Store{cfg: cfg, client: client}
+	s.use(client.Database(target.database))
 	s.inserting = newBatcher(cfg, s.insertMessages)
 	s.placing = newBatcher(cfg, s.writeInbox)
 	s.advancing = newBatcher(cfg, s.advanceCursors)
 	return s, nil
+}
+
+// use points the store at a database.
+func (s *Store) use(db *mongo.Database) {
+	s.db = db
+	s.messages = db.Collection("messages")
+	s.inbox = db.Collection("inbox")
+	s.outbox = db.Collection("outbox")
+	s.cursors = db.Collection("cursors")
+	// A term that a failover could take back must not be acted upon.
+	s.control = db.Collection("control", options.Collection().SetReadConcern(readconcern.Majority()))
 }
 
 // Close ends the writes under way, waits for them, and closes all connections.

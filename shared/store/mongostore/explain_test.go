@@ -1,0 +1,121 @@
+package mongostore
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// TestIndexed asks the server how it finds what each query asks for: never by
+// looking at a whole collection, and never by sorting. FerretDB cannot tell.
+func TestIndexed(t *testing.T) {
+	uri := os.Getenv("MONGO_URL")
+	if uri == "" {
+		t.Skip("skipped, because MONGO_URL names no server")
+	}
+	s, err := Open(uri, Config{Timeout: 30 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if ferret, err := s.IsFerretDB(t.Context()); err != nil {
+		t.Fatal(err)
+	} else if ferret {
+		t.Skip("skipped, because FerretDB does not tell its plans")
+	}
+	s.use(s.client.Database("test_" + strings.ToLower(rand.Text()[:12])))
+	t.Cleanup(func() {
+		if err := s.Drop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	now := time.Now()
+	tests := map[string]struct {
+		collection *mongo.Collection
+		filter     bson.D
+		sort       bson.D
+	}{
+		"messages by id":           {s.messages, in("_id", []string{"a", "b"}), nil},
+		"one message by id":        {s.messages, in("_id", []string{"a"}), nil},
+		"expired messages":         {s.messages, until("expires", now), nil},
+		"swept messages":           {s.messages, append(in("_id", []string{"a", "b"}), until("expires", now)...), nil},
+		"entries by id":            {s.inbox, in("_id", []string{"c*a", "c*b"}), nil},
+		"entries of slots":         {s.inbox, in("slot", []string{"c*a", "c*b"}), nil},
+		"older in a slot":          {s.inbox, olderInSlot("c*a", 7), nil},
+		"a page":                   {s.inbox, unexpiredEntries(store.InboxQuery{Channel: "c", Now: now}), ascending("offset")},
+		"a page with an upper end": {s.inbox, unexpiredEntries(store.InboxQuery{Channel: "c", After: 1, UpTo: 7, Now: now}), ascending("offset")},
+		"the last offset":          {s.inbox, in("channel", []string{"c"}), descending("offset")},
+		"expired entries":          {s.inbox, until("expires", now), nil},
+		"due in the outbox":        {s.outbox, claimable(now), ascending("due")},
+		"claimed in the outbox":    {s.outbox, append(in("_id", []string{"a", "b"}), claimable(now)...), nil},
+		"cursors of a device":      {s.cursors, ofDevice(push.UserID("u"), push.Device("d")), nil},
+		"idle cursors":             {s.cursors, until("updated", now), nil},
+	}
+	for name, tt := range tests {
+		find := bson.D{{Key: "find", Value: tt.collection.Name()}, {Key: "filter", Value: tt.filter}}
+		if tt.sort != nil {
+			find = append(find, bson.E{Key: "sort", Value: tt.sort})
+		}
+		var answer bson.M
+		err := s.db.RunCommand(t.Context(), bson.D{{Key: "explain", Value: find}, {Key: "verbosity", Value: "queryPlanner"}}).Decode(&answer)
+		if err != nil {
+			t.Errorf("%s: explain: %v", name, err)
+			continue
+		}
+		plan := stages(answer["queryPlanner"])
+		if len(plan) == 0 || slices.Contains(plan, "COLLSCAN") || slices.Contains(plan, "SORT") {
+			t.Errorf("%s: %v is found by %v", name, tt.filter, plan)
+		}
+	}
+}
+
+// stages returns the stages of the winning plan in a part of an explanation.
+func stages(part any) (list []string) {
+	switch part := part.(type) {
+	case bson.D:
+		for _, e := range part {
+			if name, ok := e.Value.(string); ok && e.Key == "stage" {
+				list = append(list, name)
+			}
+			if e.Key != "rejectedPlans" {
+				list = append(list, stages(e.Value)...)
+			}
+		}
+	case bson.A:
+		for _, e := range part {
+			list = append(list, stages(e)...)
+		}
+	}
+	return list
+}
+
+func TestStages(t *testing.T) {
+	plan := bson.D{
+		{Key: "winningPlan", Value: bson.D{
+			{Key: "stage", Value: "OR"},
+			{Key: "inputStages", Value: bson.A{bson.D{{Key: "stage", Value: "IXSCAN"}}, bson.D{{Key: "stage", Value: "COLLSCAN"}}}},
+		}},
+		{Key: "rejectedPlans", Value: bson.A{bson.D{{Key: "stage", Value: "SORT"}}}},
+	}
+	if got, want := stages(plan), []string{"OR", "IXSCAN", "COLLSCAN"}; !slices.Equal(got, want) {
+		t.Errorf("stages(%v) = %v, want %v", plan, got, want)
+	}
+}
