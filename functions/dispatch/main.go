@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,10 +34,14 @@ type Config struct {
 
 // Check returns what is wrong with c as a whole.
 func (c *Config) Check() error {
+	var errs []error
 	if _, err := signature.ParseKeys(c.SigningSecrets); err != nil {
-		return fmt.Errorf("SIGNING_SECRETS: %w", err)
+		errs = append(errs, fmt.Errorf("SIGNING_SECRETS: %w", err))
 	}
-	return nil
+	if err := registry.CheckURL(c.RedisURL); err != nil {
+		errs = append(errs, fmt.Errorf("REDIS_URL: %w", err))
+	}
+	return errors.Join(errs...)
 }
 
 func main() {

@@ -42,6 +42,13 @@ func Open(addr string, terms Terms, cfg Config) (*Registry, error) {
 	return New(redis.NewUniversalClient(opts), terms, cfg), nil
 }
 
+// CheckURL returns nil if addr is one that [Open] understands. Its error shows no
+// password.
+func CheckURL(addr string) error {
+	_, err := parseURL(addr)
+	return err
+}
+
 // parseURL turns a REDIS_URL into options. Its errors name no password.
 func parseURL(addr string) (*redis.UniversalOptions, error) {
 	u, err := url.Parse(addr)

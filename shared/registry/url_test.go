@@ -57,7 +57,7 @@ func TestParseURLRefuses(t *testing.T) {
 	}
 	for name, addr := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := parseURL(addr)
+			err := CheckURL(addr)
 			if err == nil {
 				t.Fatalf("parseURL(%q) succeeded", addr)
 			}

@@ -113,7 +113,7 @@ type Handler struct {
 	nodes   Nodes
 	log     *slog.Logger
 	metrics *metrics
-	skipped *skipList
+	misses  misses
 	slots   chan struct{} // holds a token for each request under way
 }
 
@@ -126,8 +126,8 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 	cfg = cfg.withDefaults()
 	return &Handler{
 		cfg: cfg, reg: reg, store: st, nodes: nodes, log: log, metrics: newMetrics(prom),
-		skipped: &skipList{until: make(map[push.NodeID]time.Time)},
-		slots:   make(chan struct{}, cfg.Concurrency),
+		misses: misses{byNode: make(map[push.NodeID]miss)},
+		slots:  make(chan struct{}, cfg.Concurrency),
 	}, nil
 }
 

@@ -3,7 +3,6 @@ package dispatchfn
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -71,38 +70,50 @@ func (b *batch) parcels(todo []int) []*parcel {
 // is gone and a failure on the way say nothing about routes.
 func (b *batch) deliver(ctx context.Context, p *parcel, bare []push.Message) {
 	h := b.h
-	if h.skipped.has(p.node) {
-		h.unpushed(pushSkipped, len(p.places))
+	began := time.Now()
+	owed, skip := h.misses.of(p.node, began)
+	if skip {
+		h.missed(p, pushSkipped, 0)
 		return
 	}
 	live, err := h.reg.Nodes(ctx, []push.NodeID{p.node})
 	if err != nil {
-		h.unpushed(pushNoAnswer, len(p.places))
+		h.missed(p, pushNoAnswer, 0)
 		return
 	}
 	if _, alive := live[p.node]; !alive {
 		h.unpushed(pushNoLease, len(p.places))
 		return
 	}
+	req := b.request(p, bare)
+	req.Beat = owed
 	deadline, cancel := context.WithTimeout(ctx, h.cfg.PushTime)
-	answer, err := h.nodes.Deliver(deadline, p.node, b.request(p, bare))
+	answer, err := h.nodes.Deliver(deadline, p.node, req)
 	cancel()
 	result := resultOf(err)
 	h.metrics.requests.WithLabelValues(result).Inc()
 	switch result {
 	case pushOK:
+		if owed {
+			h.misses.forget(p.node, began)
+		}
 		h.metrics.entries.Add(float64(len(p.places) - len(answer.Unknown)))
 		h.removeUnknown(ctx, p, answer.Unknown)
-		return
 	case pushOtherNode:
+		h.unpushed(result, len(p.places))
 		h.removeRoutes(ctx, p.node, p.routes, pushOtherNode)
 	case pushTimeout:
-		if ctx.Err() == nil { // it was the node that took too long, not the caller who left
-			h.skipped.add(p.node, h.cfg.SkipTime)
+		skipTime := h.cfg.SkipTime
+		if ctx.Err() != nil { // the caller left; it was not the node that took too long
+			skipTime = 0
 		}
+		h.missed(p, result, skipTime)
+	default:
+		h.missed(p, result, 0)
 	}
-	h.unpushed(result, len(p.places))
-	h.log.Debug("push failed", "node", p.node, "entries", len(p.places), "err", err)
+	if err != nil {
+		h.log.Debug("push failed", "node", p.node, "entries", len(p.places), "err", err)
+	}
 }
 
 // request returns what the node of p gets: each message once, in the order of
@@ -139,6 +150,13 @@ func resultOf(err error) string {
 	return pushUnreachable
 }
 
+// missed notes that the node did not get what is for it, so that it is told to
+// look for itself, and leaves it out for skipTime.
+func (h *Handler) missed(p *parcel, reason string, skipTime time.Duration) {
+	h.unpushed(reason, len(p.places))
+	h.misses.add(p.node, time.Now(), skipTime)
+}
+
 func (h *Handler) unpushed(reason string, entries int) {
 	h.metrics.unpushed.WithLabelValues(reason).Add(float64(entries))
 }
@@ -171,33 +189,4 @@ func (h *Handler) removeRoutes(ctx context.Context, node push.NodeID, routes []r
 		return
 	}
 	h.metrics.routes.WithLabelValues(reason).Add(float64(len(routes)))
-}
-
-// A skipList holds the nodes that missed a deadline, each for a while.
-type skipList struct {
-	mu    sync.Mutex // guards what follows
-	until map[push.NodeID]time.Time
-}
-
-func (s *skipList) has(node push.NodeID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	until, ok := s.until[node]
-	if ok && !time.Now().Before(until) {
-		delete(s.until, node)
-		ok = false
-	}
-	return ok
-}
-
-func (s *skipList) add(node push.NodeID, d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	for n, until := range s.until { // as few as are slow
-		if !now.Before(until) {
-			delete(s.until, n)
-		}
-	}
-	s.until[node] = now.Add(d)
 }
