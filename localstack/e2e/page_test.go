@@ -46,6 +46,7 @@ func TestPage(t *testing.T) {
 	t.Log("so does one sent by the form, to each kind of recipient")
 	for _, to := range []string{"user", "topic", "all"} {
 		b.eval(fmt.Sprintf(`document.getElementById('to').value = %q; document.getElementById('data').value = '{"text":"sent to %s"}'`, to, to))
+		b.await(`!document.getElementById('send').disabled`) // the message before may arrive before its answer
 		b.eval(click("send"))
 		b.await(shows("sent to " + to))
 	}

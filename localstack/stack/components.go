@@ -86,7 +86,7 @@ func (s *Stack) runNode(ctx context.Context, l *life) error {
 	}
 	defer verifier.Wait()
 	cfg := s.cfg.Node
-	cfg.ID = node.NewID(l.internal.Addr().String())
+	cfg.ID = l.nodeID
 	cfg.Origins = s.origins()
 	n, err := node.New(cfg, verifier, l.registry, l.store, l.log, l.prom)
 	if err != nil {

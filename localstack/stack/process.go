@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushcluster/pushnode/node"
+	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/telemetry"
@@ -29,13 +31,15 @@ type Process struct {
 	Internal string // base URL of the internal port: /metrics; empty for the page
 
 	stack            *Stack
+	isNode           bool
 	public, internal *door
 	run              func(ctx context.Context, l *life) error
 
 	changing sync.Mutex // held by Start, Stop and Kill; guards the doors
 
-	mu   sync.Mutex // guards what follows
-	life *life      // nil while it does not run
+	mu     sync.Mutex  // guards what follows
+	life   *life       // nil while it does not run
+	nodeID push.NodeID // of the present or last incarnation
 }
 
 // A life is one run of a process. A restart is a new one.
@@ -44,6 +48,7 @@ type life struct {
 	early            startLog // what is behind log
 	prom             *prometheus.Registry
 	public, internal *listener
+	nodeID           push.NodeID // empty for what is no node
 	store            *cutStore
 	registry         *registry.Registry // dials nothing until it is used
 
@@ -117,8 +122,11 @@ func (p *Process) begin(ctx context.Context) (*life, error) {
 	}
 	running, stop := context.WithCancel(context.Background())
 	l.stop = stop
+	if p.isNode {
+		l.nodeID = node.NewID(internal.Addr().String())
+	}
 	p.mu.Lock()
-	p.life = l
+	p.life, p.nodeID = l, l.nodeID
 	p.mu.Unlock()
 	go func() {
 		l.err = p.run(running, l)
@@ -138,6 +146,14 @@ func (p *Process) begin(ctx context.Context) (*life, error) {
 
 // Running reports whether the process runs.
 func (p *Process) Running() bool { return p.current() != nil }
+
+// NodeID returns the id of a node's present incarnation, or of its last one;
+// empty for what is no node.
+func (p *Process) NodeID() push.NodeID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.nodeID
+}
 
 func (p *Process) current() *life {
 	p.mu.Lock()
@@ -175,9 +191,9 @@ func (p *Process) Kill() {
 		return
 	}
 	l.store.cut()
+	l.registry.Close() // before the ports: a node whose port fails drains, and would give up its lease
 	l.public.cut()
 	l.internal.cut()
-	l.registry.Close()
 	l.stop()
 	<-l.done
 }

@@ -189,6 +189,7 @@ func (s *Stack) newNode(ctx context.Context) (*Process, error) {
 	}
 	n := s.newProcess(fmt.Sprintf("node %d", i+1),
 		newDoor("NODE_PORT", port(s.cfg.Ports.Node)), newDoor("NODE_INTERNAL_PORT", port(s.cfg.Ports.NodeInternal)), s.runNode)
+	n.isNode = true
 	s.nodes = append(s.nodes, n)
 	return n, n.reserve(ctx)
 }

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"pushcluster/localstack/stack"
+	"pushcluster/shared/serve"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// freePorts is an environment that moves every port to a free one.
+func freePorts(dir string) map[string]string {
+	env := map[string]string{"LOCAL_DIR": dir}
+	for _, name := range []string{"PAGE", "AUTH", "COLLECT", "DISPATCH", "NODE"} {
+		env[name+"_PORT"], env[name+"_INTERNAL_PORT"] = "0", "0"
+	}
+	return env
+}
+
+// A localstack is a run of the program in this process.
+type localstack struct {
+	said string // what it printed until it was ready
+	stop func() error
+}
+
+func begin(t *testing.T, env map[string]string) localstack {
+	t.Helper()
+	cfg, err := serve.Load[Config](t.Context(), func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	out, stdout := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, cfg, stdout, t.Output())
+		stdout.Close()
+		done <- err
+	}()
+	var said strings.Builder
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != "Ctrl-C stops it." {
+		said.WriteString(lines.Text() + "\n")
+	}
+	stop := func() error {
+		cancel()
+		io.Copy(io.Discard, out)
+		return <-done
+	}
+	return localstack{said.String(), stop}
+}
+
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	env := freePorts(dir)
+	l := begin(t, env)
+	facts, err := stack.ReadFacts(filepath.Join(dir, "stack.json"))
+	if err != nil {
+		t.Fatalf("no facts once it is ready: %v; it said:\n%s", err, l.said)
+	}
+	if len(facts.Nodes) != 2 {
+		t.Errorf("%d nodes, want 2", len(facts.Nodes))
+	}
+	for _, want := range []string{facts.Page, facts.Auth, facts.Collect, facts.Dispatch, stack.WebSocketURL(facts.Nodes[1].Public), facts.Token} {
+		if !strings.Contains(l.said, want) {
+			t.Errorf("it does not tell %s; it said:\n%s", want, l.said)
+		}
+	}
+	id := curl(t, l.said)
+
+	began := time.Now()
+	if err := l.stop(); err != nil {
+		t.Errorf("run = %v after it was told to stop", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s to stop, more than 5 s", took)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "stack.json")); !os.IsNotExist(err) {
+		t.Errorf("the facts are still there when it has stopped: %v", err)
+	}
+
+	// The next start has the same keys, and the messages.
+	l = begin(t, env)
+	defer l.stop()
+	again, err := stack.ReadFacts(filepath.Join(dir, "stack.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.APIKey != facts.APIKey {
+		t.Error("the API key is another after a restart")
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", again.Collect+"/v1/messages/"+id, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-API-Key", again.APIKey)
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("message %s is answered %s after a restart, want 200", id, resp.Status)
+	}
+}
+
+// curl pastes the printed line into a shell and returns the id of the message.
+func curl(t *testing.T, said string) string {
+	t.Helper()
+	for _, program := range []string{"curl", "sh"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("skipped: %s is not on PATH", program)
+		}
+	}
+	for line := range strings.Lines(said) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "curl ") {
+			out, err := exec.CommandContext(t.Context(), "sh", "-c", line).Output()
+			_, id, ok := strings.Cut(string(out), `{"id":"`)
+			if id, _, ok = strings.Cut(id, `"`); err != nil || !ok {
+				t.Fatalf("%s answers %s, %v", line, out, err)
+			}
+			return id
+		}
+	}
+	t.Fatalf("it prints no curl line:\n%s", said)
+	return ""
+}
+
+func TestStaleFacts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stack.json")
+	if err := (stack.Facts{Page: "http://127.0.0.1:1"}).Write(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeStale(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the facts of a stack that is gone are still there: %v", err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	tests := map[string]struct {
+		env  map[string]string
+		want []string // what the error names; none: no error
+	}{
+		"nothing set":   {nil, nil},
+		"five nodes":    {map[string]string{"NODES": "5"}, nil},
+		"no nodes":      {map[string]string{"NODES": "-1"}, []string{"NODES"}},
+		"several wrong": {map[string]string{"PAGE_PORT": "x", "LOG_LEVEL": "LOUD"}, []string{"PAGE_PORT", "LOG_LEVEL"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := serve.Load[Config](t.Context(), func(name string) string { return tt.env[name] })
+			if (err == nil) != (tt.want == nil) {
+				t.Fatalf("Load = %v, want an error that names %q", err, tt.want)
+			}
+			for _, want := range tt.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("Load = %v, without %s", err, want)
+				}
+			}
+		})
+	}
+}
