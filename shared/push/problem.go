@@ -15,8 +15,10 @@ const (
 	CodeUnauthorized     Code = "unauthorized"      // 401 API key missing or wrong
 	CodeTokenInvalid     Code = "token_invalid"     // 401 connection token not acceptable
 	CodeTokenExpired     Code = "token_expired"     // 401 connection token was good once
-	CodeSignatureInvalid Code = "signature_invalid" // 401 request between services not signed, or wrongly
-	CodeSignatureStale   Code = "signature_stale"   // 401 signed outside the time window
+	CodeSignatureMissing Code = "signature_missing" // 401 webhook not signed, or not in the form its source is set up for
+	CodeSignatureInvalid Code = "signature_invalid" // 401 webhook signed wrongly; request between services not signed, or wrongly
+	CodeSignatureStale   Code = "signature_stale"   // 401 signed too long ago, or used before
+	CodeSignatureEarly   Code = "signature_early"   // 401 webhook signed too far in the future
 
 	CodeForbiddenOrigin  Code = "forbidden_origin"   // 403 a page from elsewhere
 	CodeNotFound         Code = "not_found"          // 404
@@ -59,8 +61,10 @@ var problemTitles = map[Code]struct {
 	CodeUnauthorized:     {401, "The API key is missing or wrong"},
 	CodeTokenInvalid:     {401, "The token is not valid"},
 	CodeTokenExpired:     {401, "The token has expired"},
+	CodeSignatureMissing: {401, "The webhook is not signed"},
 	CodeSignatureInvalid: {401, "The request's signature is missing or wrong"},
 	CodeSignatureStale:   {401, "The request was signed outside the time window"},
+	CodeSignatureEarly:   {401, "The webhook was signed too far in the future"},
 	CodeForbiddenOrigin:  {403, "The page's origin is not allowed"},
 	CodeNotFound:         {404, "There is no such thing"},
 	CodeMethodNotAllowed: {405, "The method is not allowed here"},

@@ -1,7 +1,8 @@
-// Package signature signs and verifies HTTP requests by the Standard Webhooks
-// scheme. It is how our own services know each other.
+// Package signature signs and verifies HTTP requests: those between our own
+// services by the Standard Webhooks scheme, and webhooks by whatever scheme
+// their sender has.
 //
-// A signed request has three headers:
+// A request of our own has three headers:
 //
 //	webhook-id         names the request; new for every request
 //	webhook-timestamp  seconds since 1970 when it was signed
@@ -13,6 +14,9 @@
 // everywhere, then take the old one away everywhere.
 //
 // [Transport] signs what a client sends; [Require] guards a handler.
+//
+// A [Receiver] checks the webhooks of one sender. A [Scheme] says how that
+// sender signs: one of [Presets], or one that a user describes.
 package signature
 
 import (
@@ -21,6 +25,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash"
 	"net/http"
 	"strconv"
 	"strings"
@@ -39,6 +44,9 @@ var (
 	ErrMissing   = errors.New("a signature header is missing or malformed")
 	ErrSignature = errors.New("no signature matches")
 	ErrStale     = errors.New("signed outside the time window")
+	// What is stale is one of these two.
+	ErrTooOld = fmt.Errorf("%w: too long ago", ErrStale)
+	ErrTooNew = fmt.Errorf("%w: in the future", ErrStale)
 )
 
 // DefaultTolerance is how far a timestamp may lie from now, either way.
@@ -67,13 +75,9 @@ func ParseKeys(secrets []string) (Keys, error) {
 	}
 	var k Keys
 	for i, s := range secrets {
-		raw := []byte(s)
-		if encoded, ok := strings.CutPrefix(s, secretPrefix); ok {
-			var err error
-			// Some tools print the padding, some leave it out.
-			if raw, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "=")); err != nil {
-				return Keys{}, fmt.Errorf("signing secret %d: what follows whsec_ is not base64", i+1)
-			}
+		raw, err := decodeSecret(s)
+		if err != nil {
+			return Keys{}, fmt.Errorf("signing secret %d: %w", i+1, err)
 		}
 		if len(raw) < minSecret {
 			return Keys{}, fmt.Errorf("signing secret %d is %d bytes long, less than %d", i+1, len(raw), minSecret)
@@ -81,6 +85,20 @@ func ParseKeys(secrets []string) (Keys, error) {
 		k.keys = append(k.keys, raw)
 	}
 	return k, nil
+}
+
+// decodeSecret returns the bytes that a secret of the scheme stands for.
+func decodeSecret(s string) ([]byte, error) {
+	encoded, ok := strings.CutPrefix(s, secretPrefix)
+	if !ok {
+		return []byte(s), nil
+	}
+	// Some tools print the padding, some leave it out.
+	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
+	if err != nil {
+		return nil, errors.New("what follows whsec_ is not base64")
+	}
+	return raw, nil
 }
 
 // String tells how many keys there are, never what they are.
@@ -91,12 +109,19 @@ func (k Keys) GoString() string { return k.String() }
 
 // sum returns the base64 signature of one request by one key.
 func sum(key []byte, id, timestamp string, body []byte) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(id + "." + timestamp + "."))
-	h.Write(body)
-	signature := make([]byte, base64.StdEncoding.EncodedLen(sha256.Size))
-	base64.StdEncoding.Encode(signature, h.Sum(nil))
+	raw := mac(sha256.New, key, []byte(id+"."+timestamp+"."), body)
+	signature := make([]byte, base64.StdEncoding.EncodedLen(len(raw)))
+	base64.StdEncoding.Encode(signature, raw)
 	return signature
+}
+
+// mac returns the HMAC of parts, one behind the other.
+func mac(newHash func() hash.Hash, key []byte, parts ...[]byte) []byte {
+	h := hmac.New(newHash, key)
+	for _, part := range parts {
+		h.Write(part)
+	}
+	return h.Sum(nil)
 }
 
 // A Signer signs requests.
@@ -175,10 +200,21 @@ func (v *Verifier) Verify(h http.Header, body []byte, now time.Time) (Stamp, err
 	if !v.matches(id, timestamp, signatures, body) {
 		return Stamp{}, ErrSignature
 	}
-	if age := now.Sub(at); age > v.cfg.Tolerance || age < -v.cfg.Tolerance {
-		return Stamp{}, ErrStale
+	if err := checkAge(at, now, v.cfg.Tolerance); err != nil {
+		return Stamp{}, err
 	}
 	return Stamp{ID: id, At: at}, nil
+}
+
+// checkAge returns nil if at lies within tolerance of now, either way.
+func checkAge(at, now time.Time, tolerance time.Duration) error {
+	switch age := now.Sub(at); {
+	case age > tolerance:
+		return ErrTooOld
+	case age < -tolerance:
+		return ErrTooNew
+	}
+	return nil
 }
 
 func (v *Verifier) matches(id, timestamp, signatures string, body []byte) bool {
