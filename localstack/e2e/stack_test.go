@@ -1,13 +1,13 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +41,33 @@ func start(t *testing.T, tune ...func(*stack.Config)) *stack.Stack {
 // post sends Collect one message, given as JSON, and returns its id.
 func post(t *testing.T, s *stack.Stack, message string) string {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Collect.URL+"/v1/messages", bytes.NewBufferString(message))
+	var answer struct{ ID string }
+	body := postBody(t, s, message)
+	if err := json.Unmarshal(body, &answer); err != nil || answer.ID == "" {
+		t.Fatalf("post %.200s is answered %s, want an id", message, body)
+	}
+	return answer.ID
+}
+
+// postAll sends Collect several messages at once.
+func postAll(t *testing.T, s *stack.Stack, messages []string) {
+	t.Helper()
+	var answers []struct{ ID string }
+	body := postBody(t, s, "["+strings.Join(messages, ",")+"]")
+	if err := json.Unmarshal(body, &answers); err != nil || len(answers) != len(messages) {
+		t.Fatalf("%d messages are answered %.200s", len(messages), body)
+	}
+	for i, a := range answers {
+		if a.ID == "" {
+			t.Fatalf("message %d of %d got no id: %.500s", i, len(messages), body)
+		}
+	}
+}
+
+// postBody posts to Collect and returns the answer's body, which must be a 202.
+func postBody(t *testing.T, s *stack.Stack, body string) []byte {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Collect.URL+"/v1/messages", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,15 +78,14 @@ func post(t *testing.T, s *stack.Stack, message string) string {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var answer struct{ ID string }
-	if resp.StatusCode != http.StatusAccepted || json.Unmarshal(body, &answer) != nil {
-		t.Fatalf("post %s is answered %s %s, want 202", message, resp.Status, body)
+	if resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("post %.200s is answered %s %.500s, want 202", body, resp.Status, answer)
 	}
-	return answer.ID
+	return answer
 }
 
 // need returns the path of the first of names that is a program on this
