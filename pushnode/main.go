@@ -51,6 +51,7 @@ func main() {
 
 func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	log := telemetry.NewLog(stderr, "pushnode", cfg.LogLevel)
+	registry.LogTo(log)
 	prom := telemetry.NewRegistry("pushnode")
 	keys, err := signature.ParseKeys(cfg.SigningSecrets)
 	if err != nil {

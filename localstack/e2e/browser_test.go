@@ -174,13 +174,6 @@ func (b *browser) open(url string) {
 	b.awaitLoad()
 }
 
-// reload loads the page again, as its user would.
-func (b *browser) reload() {
-	b.t.Helper()
-	b.call("Page.reload", nil, nil)
-	b.awaitLoad()
-}
-
 func (b *browser) awaitLoad() {
 	b.t.Helper()
 	select {

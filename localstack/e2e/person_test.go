@@ -82,6 +82,7 @@ func (p *person) dial(ctx context.Context, network, _ string) (net.Conn, error) 
 	if err != nil {
 		return nil, err
 	}
+	conn.(*net.TCPConn).SetReadBuffer(256 << 10) // so that a halted line fills up soon
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.conn = &line{Conn: conn}

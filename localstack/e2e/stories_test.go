@@ -166,7 +166,7 @@ func TestASlowClientIsClosedAndLosesNothing(t *testing.T) {
 	resume := slow.halt()
 	defer resume()
 	big := strings.Repeat("x", 60<<10)
-	const count = 200 // 12 MB: more than the kernel holds for it
+	const count = 100 // 6 MB: more than the kernel holds for it
 	for i := 0; i < count; i += 10 {
 		var batch []string
 		for n := i; n < i+10; n++ {
