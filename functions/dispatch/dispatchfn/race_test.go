@@ -2,5 +2,5 @@
 
 package dispatchfn_test
 
-// slowdown is how much longer things may take under the race detector.
+// slowdown is by how much the race detector slows this test down.
 const slowdown = 8

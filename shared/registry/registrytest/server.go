@@ -63,6 +63,10 @@ func Redis(t testing.TB, args ...string) *Server {
 	return s
 }
 
+// miniBeat is how often a miniredis is told that time has passed. (Its own
+// ClockTTL goes through all keys at every command.)
+const miniBeat = 20 * time.Millisecond
+
 // Mini starts a miniredis for t, whose keys expire as time passes.
 func Mini(t testing.TB) *Server {
 	t.Helper()
@@ -70,10 +74,33 @@ func Mini(t testing.TB) *Server {
 	if err := s.mini.Start(); err != nil {
 		t.Fatalf("start miniredis: %v", err)
 	}
-	s.mini.ClockTTL(true)
 	s.addr = s.mini.Addr()
-	t.Cleanup(s.mini.Close)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go s.tick(stop, stopped)
+	t.Cleanup(func() {
+		close(stop)
+		<-stopped
+		s.mini.Close()
+	})
 	return s
+}
+
+// tick moves the expiry of a miniredis' keys on with real time, until stop is
+// closed.
+func (s *Server) tick(stop, stopped chan struct{}) {
+	defer close(stopped)
+	beat := time.NewTicker(miniBeat)
+	defer beat.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-beat.C:
+			s.mini.FastForward(now.Sub(last))
+			last = now
+		}
+	}
 }
 
 // Addr returns host:port of the server, also while it is stopped.
