@@ -84,7 +84,8 @@ var _ store.Store = (*Store)(nil)
 // names none. It asks no server (but DNS for mongodb+srv), so an error is one of
 // the uri; errors show nothing of its user and password. Beside the driver's
 // own options the uri may carry maxUpdates=N, see [Config]: FerretDB v1 needs
-// 40. Write concern and read preference of the uri do not count.
+// 40. (DocumentDB needs the driver's retryWrites=false.) Write concern and read
+// preference of the uri do not count.
 func Open(uri string, cfg Config) (*Store, error) {
 	target, err := parseURI(uri)
 	if err != nil {
