@@ -12,8 +12,11 @@ JS := localstack/e2e/js
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Not go run, which would answer Ctrl-C with an error after all went well.
 run: ## the whole system on this machine: page at http://127.0.0.1:8700
-	@$(GO) run ./localstack
+	@test -x bin/localstack || echo "building, which takes a minute or two the first time …"
+	@$(GO) build -o bin/localstack ./localstack
+	@exec bin/localstack
 
 # -race needs a C compiler. A test that wants something this machine lacks
 # (redis-server, node, chromium) skips and says so; with CI=true it fails.

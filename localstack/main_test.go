@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -128,11 +129,11 @@ func curl(t *testing.T, said string) string {
 	for line := range strings.Lines(said) {
 		if line = strings.TrimSpace(line); strings.HasPrefix(line, "curl ") {
 			out, err := exec.CommandContext(t.Context(), "sh", "-c", line).Output()
-			_, id, ok := strings.Cut(string(out), `{"id":"`)
-			if id, _, ok = strings.Cut(id, `"`); err != nil || !ok {
+			var answer struct{ ID string }
+			if err != nil || json.Unmarshal(out, &answer) != nil || answer.ID == "" {
 				t.Fatalf("%s answers %s, %v", line, out, err)
 			}
-			return id
+			return answer.ID
 		}
 	}
 	t.Fatalf("it prints no curl line:\n%s", said)
