@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,10 @@ import (
 
 //go:embed append.lua
 var appendText string
+
+// appendAtOnce is how many items go in one pipeline: enough to make the round
+// trip cheap, few enough for each to meet its deadline on a slow server.
+const appendAtOnce = 2000
 
 // olderMargin is how far the clock that stamped a message may be ahead of
 // Redis', when it is asked whether the message is older than the term.
@@ -64,8 +69,8 @@ type Route struct {
 	Registration int64
 }
 
-// Append gives each item its place in its channel's log, in one pipeline and
-// in the order of items, and returns the places with each channel's routes. A
+// Append gives each item its place in its channel's log, in one pipeline (in
+// several, if there are thousands) and in the order of items, and returns the places with each channel's routes. A
 // message that the log still holds keeps its place. All offsets of the answer
 // are above the floor and below the ceiling of the one term they belong to;
 // only an offset that came in as Placed may be below the floor.
@@ -137,56 +142,78 @@ func (r *Registry) payloads(items []Item) (map[*push.Message][]byte, error) {
 	return encoded, nil
 }
 
+// An appending is one attempt to append all items of a call in one term.
+type appending struct {
+	term     push.Term
+	items    []Item
+	payloads map[*push.Message][]byte
+	ask      []int // by item: 1 if nothing may be appended that the log does not know
+	results  []AppendedItem
+}
+
 // appendOnce appends items under the floor of term t and returns the marker
-// that was read before them in the same pipeline.
+// that was read before them in the same pipelines: t's, unless some were
+// appended when that was gone already.
 func (r *Registry) appendOnce(ctx context.Context, t push.Term, items []Item, payloads map[*push.Message][]byte) ([]AppendedItem, string, error) {
-	results := make([]AppendedItem, len(items))
-	todo := make([]int, len(items))
-	for i := range todo {
-		todo[i] = i
+	a := &appending{t, items, payloads, asking(t, items), make([]AppendedItem, len(items))}
+	all := make([]int, len(items))
+	for i := range all {
+		all[i] = i
 	}
+	for todo := range slices.Chunk(all, appendAtOnce) {
+		marker, err := r.appendPart(ctx, a, todo)
+		if err != nil || marker != t.Marker {
+			return a.results, marker, err
+		}
+	}
+	return a.results, t.Marker, nil
+}
+
+// appendPart appends the items that todo names and sets their results. A server
+// that does not know the script gets it, and what it refused is tried again.
+func (r *Registry) appendPart(ctx context.Context, a *appending, todo []int) (marker string, err error) {
 	for try := 0; ; try++ {
-		cmds, marker, err := r.appendPipeline(ctx, t, items, payloads, todo)
+		cmds, marker, err := r.appendPipeline(ctx, a, todo)
 		if err != nil {
-			return nil, "", err
+			return "", err
 		}
 		var unknown []int // what found no script on its server
 		for n, i := range todo {
 			reply, err := cmds[n].Result()
-			if err != nil {
-				if redis.HasErrorPrefix(err, "NOSCRIPT") {
-					unknown = append(unknown, i)
-				}
-				err = fmt.Errorf("append to %s: %w", items[i].Channel, err)
-			} else {
-				results[i], err = decodeAppended(reply)
+			if err == nil {
+				a.results[i], err = decodeAppended(reply)
+			} else if redis.HasErrorPrefix(err, "NOSCRIPT") {
+				unknown = append(unknown, i)
 			}
-			results[i].Err = err
+			if err != nil {
+				a.results[i] = AppendedItem{Err: fmt.Errorf("append to %s: %w", a.items[i].Channel, err)}
+			}
 		}
 		if len(unknown) == 0 || try == 3 {
-			return results, marker, nil
+			return marker, nil
 		}
 		if err := r.loadScript(ctx); err != nil {
-			return nil, "", err
+			return "", err
 		}
 		todo = unknown
 	}
 }
 
-func (r *Registry) appendPipeline(ctx context.Context, t push.Term, items []Item, payloads map[*push.Message][]byte, todo []int) ([]*redis.Cmd, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(todo))*time.Millisecond/2)
+// appendPipeline queues the items that todo names behind a read of the marker,
+// and returns their commands, done.
+func (r *Registry) appendPipeline(ctx context.Context, a *appending, todo []int) ([]*redis.Cmd, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(todo))*time.Millisecond)
 	defer cancel()
-	floor := strconv.FormatUint(uint64(t.Floor), 10)
+	floor := strconv.FormatUint(uint64(a.term.Floor), 10)
 	age, keep := r.cfg.MaxAge.Milliseconds(), r.cfg.Keep.Milliseconds()
 	p := r.rdb.Pipeline()
 	get, clock := p.Get(ctx, termKey), p.Time(ctx)
-	ask := asking(t, items)
 	cmds := make([]*redis.Cmd, len(todo))
 	for n, i := range todo {
-		it := &items[i]
+		it := &a.items[i]
 		c := it.Channel
 		cmds[n] = p.EvalSha(ctx, appendScript.Hash(), []string{logKey(c), seenKey(c), lastKey(c), routesKey(c)},
-			string(it.Message.ID), payloads[it.Message], floor, ask[i], uint64(it.Placed),
+			string(it.Message.ID), a.payloads[it.Message], floor, a.ask[i], uint64(it.Placed),
 			r.cfg.MaxEntries, r.cfg.MaxBytes, age, keep, uint64(it.Above))
 	}
 	sent := time.Now()

@@ -9,10 +9,14 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
+
+// longest bounds what a context without end could wait for a socket.
+const longest = 30 * time.Second
 
 // Open returns a registry on the Redis that addr names. It does no I/O.
 //
@@ -30,8 +34,8 @@ func Open(addr string, terms Terms, cfg Config) (*Registry, error) {
 	}
 	cfg = cfg.withDefaults()
 	opts.DialTimeout = cfg.Timeout
-	opts.ReadTimeout = cfg.Timeout
-	opts.WriteTimeout = cfg.Timeout
+	opts.ReadTimeout = longest // each call's context ends sooner
+	opts.WriteTimeout = longest
 	opts.PoolTimeout = cfg.Timeout
 	opts.ContextTimeoutEnabled = true
 	opts.MaxRetries = 2
