@@ -23,6 +23,7 @@ import (
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrUnavailable = errors.New("store unavailable")
+	ErrFull        = errors.New("no more of these are kept")
 )
 
 // A Store is everything the durable store does. Components declare the part
@@ -31,6 +32,7 @@ type Store interface {
 	Messages
 	Inbox
 	Outbox
+	Parking
 	Cursors
 	Control
 
@@ -38,8 +40,9 @@ type Store interface {
 	// It may be called by several processes at once.
 	Prepare(ctx context.Context) error
 	// Sweep removes what has outlived its time at now: inbox entries past their
-	// expiry, messages past it by push.RepeatWindow, cursors idle for CursorIdle.
-	// It reports how many records went.
+	// expiry, messages past it by push.RepeatWindow, and so long too what devices
+	// were spared; cursors idle for CursorIdle; what is parked or cancelled, and
+	// revocations, past their Until. It reports how many records went.
 	Sweep(ctx context.Context, now time.Time) (int, error)
 	// Ping asks whether the store answers.
 	Ping(ctx context.Context) error
@@ -97,6 +100,8 @@ type Inbox interface {
 	MoveInbox(ctx context.Context, entries []InboxEntry) error
 	// PlacedAt returns the offset of message id in each of channels that has it.
 	PlacedAt(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]push.Offset, error)
+	// Places returns where message id stands in each of channels that has it.
+	Places(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]Place, error)
 	// ReadInbox returns a channel's entries by rising offset, with their
 	// messages. It leaves out what has expired or was superseded, and entries
 	// whose message is not there. A page with More has at least one entry.
@@ -131,6 +136,8 @@ type InboxQuery struct {
 	// page; 0 means 1,000 entries and 256 KiB.
 	MaxEntries int
 	MaxBytes   int
+	// TellOmitted asks for the page's Omitted, which costs a second look.
+	TellOmitted bool
 }
 
 // WithDefaults returns q with the bounds that it leaves open.
@@ -149,6 +156,57 @@ func (q InboxQuery) WithDefaults() InboxQuery {
 type InboxPage struct {
 	Entries []push.Entry
 	More    bool
+	// Omitted is what the page leaves out because it has expired or was
+	// superseded, if the query asked for it: runs by rising offset, none of
+	// which reaches over one of Entries, or behind the last one where there is
+	// More.
+	Omitted []Omission
+}
+
+// An Omission is a run of entries that a read left out because they had expired
+// or were superseded: the first, the last and everything between them.
+type Omission struct {
+	First, Last push.Offset
+	ExpiresAt   time.Time // the latest expiry among them
+}
+
+// Omissions collects what a page leaves out, for the homes of the store.
+type Omissions struct {
+	given []push.Entry // behind the last run
+	list  []Omission
+	open  bool // the last run may grow
+}
+
+// NewOmissions returns a collector for the page that holds the entries given.
+func NewOmissions(given []push.Entry) *Omissions { return &Omissions{given: given} }
+
+// Add notes that the entry at offset was left out, unless the page holds it: it
+// may have been superseded since it was read. Offsets only rise.
+func (o *Omissions) Add(offset push.Offset, expires time.Time) {
+	for len(o.given) > 0 && o.given[0].Offset <= offset {
+		if o.given[0].Offset == offset {
+			return
+		}
+		o.given, o.open = o.given[1:], false
+	}
+	if !o.open {
+		o.list, o.open = append(o.list, Omission{First: offset}), true
+	}
+	run := &o.list[len(o.list)-1]
+	run.Last = offset
+	if expires.After(run.ExpiresAt) {
+		run.ExpiresAt = expires
+	}
+}
+
+// List returns the runs.
+func (o *Omissions) List() []Omission { return o.list }
+
+// A Place is where a message stands in a channel's inbox.
+type Place struct {
+	Offset     push.Offset
+	ExpiresAt  time.Time
+	Superseded bool // a newer message has its collapse key
 }
 
 // Defaults of an [InboxQuery].
@@ -160,8 +218,8 @@ const (
 // Outbox keeps accepted messages whose hand-off to Dispatch is not confirmed,
 // and those that are to be delivered later.
 type Outbox interface {
-	// PutOutbox writes entries durably; one whose message is there already is
-	// left as it is.
+	// PutOutbox writes entries durably; one whose message is there already, in
+	// whatever state, is left as it is.
 	PutOutbox(ctx context.Context, entries []OutboxEntry) error
 	// ClaimOutbox takes up to limit entries that are due at now and not claimed,
 	// the longest due first, and claims them until the given time, so that no
@@ -169,9 +227,17 @@ type Outbox interface {
 	ClaimOutbox(ctx context.Context, now, until time.Time, limit int) ([]OutboxEntry, error)
 	// ConfirmOutbox removes the entries of ids.
 	ConfirmOutbox(ctx context.Context, ids []push.MessageID) error
-	// RetryOutbox sets DueAt, Attempts and Reason of entries that are still
-	// there and ends their claim.
+	// RetryOutbox sets DueAt, Attempts and Reason of entries that still wait and
+	// ends their claim.
 	RetryOutbox(ctx context.Context, entries []OutboxEntry) error
+	// CancelOutbox cancels the entry of id if it waits, nobody ever claimed it
+	// and its Attempts are 0, and keeps that it did until the given time. Of it
+	// and a claim only one succeeds. It reports whether the entry is cancelled,
+	// now or before.
+	CancelOutbox(ctx context.Context, id push.MessageID, at, until time.Time) (bool, error)
+	// LoadOutbox returns the entries of those ids that have one, whatever their
+	// state.
+	LoadOutbox(ctx context.Context, ids []push.MessageID) (map[push.MessageID]OutboxRecord, error)
 }
 
 // An OutboxEntry is one message that waits for its hand-off.
@@ -190,6 +256,15 @@ type Cursors interface {
 	// what is kept, and creates cursors that are missing, 0 included. No cursor
 	// ever goes back. UpdatedAt becomes the larger of both.
 	AdvanceCursors(ctx context.Context, cursors []Cursor) error
+	// LoadUserCursors returns the cursors of all devices of user, by device and
+	// channel, at most limit of them.
+	LoadUserCursors(ctx context.Context, user push.UserID, limit int) ([]Cursor, error)
+	// ListDevices returns the devices that an entry is for: those with a cursor
+	// in its channel and a Start before its offset, by user and then device.
+	ListDevices(ctx context.Context, q DevicesQuery) ([]DeviceState, error)
+	// Spare notes what devices were not given. Noting the same again changes
+	// nothing. It is kept as long as messages of that expiry are.
+	Spare(ctx context.Context, spared []Spared) error
 	// RemoveCursors forgets how far one device has come in channels.
 	RemoveCursors(ctx context.Context, user push.UserID, device push.Device, channels []push.Channel) error
 }
@@ -202,6 +277,47 @@ type Cursor struct {
 	Received     push.Offset
 	Acknowledged push.Offset
 	UpdatedAt    time.Time
+	// Start is where the device began: entries up to it were never for the
+	// device. A cursor keeps the Start that it was made with.
+	Start push.Offset
+}
+
+// A Spared is a run of entries that a device was not given although its cursor
+// passes them.
+type Spared struct {
+	User    push.UserID
+	Device  push.Device
+	Channel push.Channel
+	Omission
+}
+
+// A DevicesQuery asks how far devices have come with the entry of Channel at
+// Offset, those behind (AfterUser, AfterDevice) in the order of both.
+type DevicesQuery struct {
+	Channel     push.Channel
+	Offset      push.Offset
+	AfterUser   push.UserID
+	AfterDevice push.Device
+	Limit       int // 0 means 1,000
+}
+
+// DefaultDevices is the limit of a [DevicesQuery] that names none.
+const DefaultDevices = 1000
+
+// A DeviceState is a device's cursor, and whether the device was spared the
+// entry that was asked about.
+type DeviceState struct {
+	Cursor
+	Spared bool
+}
+
+// A Revocation makes tokens count no more, until it ends: those of User that
+// were issued at or before At, or the one token that has TokenID.
+type Revocation struct {
+	User    push.UserID
+	TokenID string // where User is empty
+	At      time.Time
+	Until   time.Time
 }
 
 // Control keeps the few facts that all components must agree on.
@@ -214,4 +330,12 @@ type Control interface {
 	// Epoch returns the name of this store's life that clients see, never
 	// empty. The first call makes it; it then never changes.
 	Epoch(ctx context.Context) (string, error)
+
+	// AddRevocation keeps r until r.Until. If the same user or token is revoked
+	// already, the later At and the later Until count. If most others have not
+	// ended at now, the error wraps [ErrFull] and nothing is kept.
+	AddRevocation(ctx context.Context, r Revocation, now time.Time, most int) error
+	// ListRevocations returns the revocations that have not ended at now, in no
+	// particular order.
+	ListRevocations(ctx context.Context, now time.Time) ([]Revocation, error)
 }

@@ -120,6 +120,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 		{s.inbox, until("expires", now)},
 		{s.messages, until("expires", now.Add(-push.RepeatWindow))},
 		{s.cursors, until("updated", now.Add(-store.CursorIdle))},
+		{s.outbox, until("until", now)},
+		{s.spared, until("expires", now.Add(-push.RepeatWindow))},
+		{s.control, until("until", now)},
 	} {
 		for {
 			n, err := s.sweepStep(ctx, over.collection, over.filter)

@@ -21,6 +21,7 @@ type cursorDoc struct {
 	Received     int64         `bson:"received"`
 	Acknowledged int64         `bson:"acknowledged"`
 	Updated      bson.DateTime `bson:"updated"`
+	Start        int64         `bson:"start,omitempty"`
 }
 
 func cursorID(user push.UserID, device push.Device, channel push.Channel) string {
@@ -39,11 +40,8 @@ func (s *Store) LoadCursors(ctx context.Context, user push.UserID, device push.D
 		return nil, fmt.Errorf("load cursors of user %s: %w", user, err)
 	}
 	cursors := make([]store.Cursor, len(found))
-	for i, d := range found {
-		cursors[i] = store.Cursor{
-			User: user, Device: device, Channel: push.Channel(d.Channel),
-			Received: push.Offset(d.Received), Acknowledged: push.Offset(d.Acknowledged), UpdatedAt: moment(d.Updated),
-		}
+	for i := range found {
+		cursors[i] = found[i].cursor()
 	}
 	return cursors, nil
 }
@@ -76,6 +74,7 @@ func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]s
 		d := cursorDoc{
 			ID: cursorID(c.User, c.Device, c.Channel), User: string(c.User), Device: string(c.Device), Channel: string(c.Channel),
 			Received: stored(c.Received), Acknowledged: stored(c.Acknowledged), Updated: date(c.UpdatedAt),
+			Start: stored(c.Start),
 		}
 		i, twice := place[d.ID]
 		if !twice {
@@ -89,11 +88,15 @@ func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]s
 	var updates []mongo.WriteModel
 	for i := range merged {
 		d := &merged[i]
+		made := bson.D{{Key: "user", Value: d.User}, {Key: "device", Value: d.Device}, {Key: "channel", Value: d.Channel}}
+		if d.Start != 0 {
+			made = append(made, bson.E{Key: "start", Value: d.Start})
+		}
 		updates = append(updates, mongo.NewUpdateOneModel().
 			SetFilter(bson.D{{Key: "_id", Value: d.ID}}).
 			SetUpdate(bson.D{
 				{Key: "$max", Value: bson.D{{Key: "received", Value: d.Received}, {Key: "acknowledged", Value: d.Acknowledged}, {Key: "updated", Value: d.Updated}}},
-				{Key: "$setOnInsert", Value: bson.D{{Key: "user", Value: d.User}, {Key: "device", Value: d.Device}, {Key: "channel", Value: d.Channel}}},
+				{Key: "$setOnInsert", Value: made},
 			}).SetUpsert(true))
 	}
 	var err error

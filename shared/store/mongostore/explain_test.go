@@ -67,6 +67,16 @@ func TestIndexed(t *testing.T) {
 		"due in the outbox":        {s.outbox, claimable(now), ascending("due")},
 		"claimed in the outbox":    {s.outbox, append(in("_id", []string{"a", "b"}), claimable(now)...), nil},
 		"cursors of a device":      {s.cursors, ofDevice(push.UserID("u"), push.Device("d")), nil},
+		"one that waits":           {s.outbox, waiting("m"), nil},
+		"what is parked":           {s.outbox, parkedBehind(store.ParkedQuery{AfterAt: now, AfterMessage: "m"}), ascending("parked")},
+		"ended in the outbox":      {s.outbox, until("until", now), nil},
+		"omitted entries":          {s.inbox, omittedEntries(store.InboxQuery{Channel: "c", After: 1, Now: now}, 7), ascending("offset")},
+		"cursors of a user":        {s.cursors, in("user", []string{"u"}), byDevice},
+		"devices of a user":        {s.cursors, devicesOf(store.DevicesQuery{Channel: "c", Offset: 1}, "u", "d"), byUser},
+		"devices of a channel":     {s.cursors, usersBehind(store.DevicesQuery{Channel: "c", Offset: 1}, "u"), byUser},
+		"what devices were spared": {s.spared, sparedAt(store.DevicesQuery{Channel: "c", Offset: 1}, "a", "b"), nil},
+		"spared long ago":          {s.spared, until("expires", now), nil},
+		"revocations":              {s.control, revokedAt(now), nil},
 		"idle cursors":             {s.cursors, until("updated", now), nil},
 	}
 	for name, tt := range tests {

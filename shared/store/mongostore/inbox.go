@@ -215,6 +215,31 @@ func (s *Store) PlacedAt(ctx context.Context, id push.MessageID, channels []push
 	return placed, nil
 }
 
+// Places returns where message id stands; see [store.Inbox].
+func (s *Store) Places(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]store.Place, error) {
+	places := make(map[push.Channel]store.Place, len(channels))
+	if len(channels) == 0 {
+		return places, nil
+	}
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("find the places of message %s: %w", id, err)
+	}
+	defer cancel()
+	ids := make([]string, len(channels))
+	for i, channel := range channels {
+		ids[i] = entryID(channel, id)
+	}
+	found, err := findIn[entryDoc](ctx, s.inbox, "_id", ids, options.Find())
+	if err != nil {
+		return nil, fmt.Errorf("find the places of message %s: %w", id, err)
+	}
+	for _, d := range found {
+		places[push.Channel(d.Channel)] = store.Place{Offset: push.Offset(d.Offset), ExpiresAt: moment(d.Expires), Superseded: d.Superseded}
+	}
+	return places, nil
+}
+
 // LastOffset returns the largest offset of channel; see [store.Inbox].
 func (s *Store) LastOffset(ctx context.Context, channel push.Channel) (push.Offset, error) {
 	ctx, cancel, err := s.deadline(ctx)

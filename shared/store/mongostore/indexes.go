@@ -35,7 +35,13 @@ func (s *Store) indexes() []index {
 		{collection: s.inbox, keys: ascending("slot"), sparse: true},
 		{collection: s.inbox, keys: ascending("expires"), ttl: clockGrace},
 		{collection: s.outbox, keys: bson.D{{Key: "due", Value: 1}, {Key: "claimed", Value: 1}}},
-		{collection: s.cursors, keys: bson.D{{Key: "user", Value: 1}, {Key: "device", Value: 1}}},
+		{collection: s.outbox, keys: ascending("parked"), sparse: true},
+		{collection: s.outbox, keys: ascending("until"), ttl: clockGrace},
+		{collection: s.cursors, keys: bson.D{{Key: "user", Value: 1}, {Key: "device", Value: 1}, {Key: "channel", Value: 1}}},
+		{collection: s.cursors, keys: bson.D{{Key: "channel", Value: 1}, {Key: "user", Value: 1}, {Key: "device", Value: 1}}},
+		{collection: s.spared, keys: bson.D{{Key: "channel", Value: 1}, {Key: "user", Value: 1}, {Key: "device", Value: 1}, {Key: "last", Value: 1}}},
+		{collection: s.spared, keys: ascending("expires"), ttl: push.RepeatWindow + clockGrace},
+		{collection: s.control, keys: ascending("until"), ttl: clockGrace},
 		{collection: s.cursors, keys: ascending("updated"), ttl: store.CursorIdle},
 	}
 }

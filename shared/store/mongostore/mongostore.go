@@ -12,7 +12,8 @@
 //	inbox     CHANNEL*MESSAGE, so that a move to another offset is one update
 //	outbox    the message's id
 //	cursors   USER*DEVICE*CHANNEL
-//	control   "term" and "epoch"
+//	spared    USER*DEVICE*CHANNEL*FIRST-LAST
+//	control   "term", "epoch", and what is revoked
 //
 // No channel, user or device holds a '*', so joined names are unambiguous.
 // Times are dates, in milliseconds; a time that is not set is left out.
@@ -71,6 +72,7 @@ type Store struct {
 	inbox    *mongo.Collection
 	outbox   *mongo.Collection
 	cursors  *mongo.Collection
+	spared   *mongo.Collection
 	control  *mongo.Collection
 
 	inserting *batcher[store.Record, store.Insertion]
@@ -123,6 +125,7 @@ func (s *Store) use(db *mongo.Database) {
 	s.inbox = db.Collection("inbox")
 	s.outbox = db.Collection("outbox")
 	s.cursors = db.Collection("cursors")
+	s.spared = db.Collection("spared")
 	// A term that a failover could take back must not be acted upon.
 	s.control = db.Collection("control", options.Collection().SetReadConcern(readconcern.Majority()))
 }

@@ -16,14 +16,20 @@ import (
 	"pushcluster/shared/store"
 )
 
-// An outboxDoc is a [store.OutboxEntry] in the collection outbox.
+// An outboxDoc is a [store.OutboxRecord] in the collection outbox. Each change
+// of its state is one update of this one document, so of two that contradict
+// each other one finds nothing to change.
 type outboxDoc struct {
 	ID       string        `bson:"_id"`
-	Due      bson.DateTime `bson:"due"`
+	Due      bson.DateTime `bson:"due,omitempty"` // only what waits is due
 	Attempts int           `bson:"attempts"`
 	Reason   string        `bson:"reason,omitempty"`
 	Claimed  bson.DateTime `bson:"claimed"` // until then; 0: not claimed
 	Claim    string        `bson:"claim,omitempty"`
+
+	Parked    string        `bson:"parked,omitempty"` // see parkedKey
+	Cancelled bson.DateTime `bson:"cancelled,omitempty"`
+	Until     bson.DateTime `bson:"until,omitempty"` // of what does not wait
 }
 
 func (d *outboxDoc) entry() store.OutboxEntry {
@@ -42,7 +48,7 @@ func (s *Store) PutOutbox(ctx context.Context, entries []store.OutboxEntry) erro
 	defer cancel()
 	documents := make([]outboxDoc, len(entries))
 	for i, e := range entries {
-		documents[i] = outboxDoc{ID: string(e.Message), Due: date(e.DueAt), Attempts: e.Attempts, Reason: e.Reason}
+		documents[i] = outboxDoc{ID: string(e.Message), Due: max(date(e.DueAt), 1), Attempts: e.Attempts, Reason: e.Reason}
 	}
 	if _, err := insert(ctx, s.outbox, documents); err != nil {
 		return fmt.Errorf("put into outbox: %w", err)
@@ -143,9 +149,9 @@ func (s *Store) RetryOutbox(ctx context.Context, entries []store.OutboxEntry) er
 	var updates []mongo.WriteModel
 	for _, e := range entries {
 		updates = append(updates, mongo.NewUpdateOneModel().
-			SetFilter(bson.D{{Key: "_id", Value: string(e.Message)}}).
+			SetFilter(waiting(e.Message)).
 			SetUpdate(bson.D{{Key: "$set", Value: bson.D{
-				{Key: "due", Value: date(e.DueAt)}, {Key: "attempts", Value: e.Attempts},
+				{Key: "due", Value: max(date(e.DueAt), 1)}, {Key: "attempts", Value: e.Attempts},
 				{Key: "reason", Value: e.Reason}, {Key: "claimed", Value: bson.DateTime(0)},
 			}}}))
 	}
@@ -153,4 +159,58 @@ func (s *Store) RetryOutbox(ctx context.Context, entries []store.OutboxEntry) er
 		return fmt.Errorf("retry outbox: %w", classify(err))
 	}
 	return nil
+}
+
+// CancelOutbox takes an entry back that nobody has tried; see [store.Outbox].
+func (s *Store) CancelOutbox(ctx context.Context, id push.MessageID, at, until time.Time) (bool, error) {
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return false, fmt.Errorf("cancel message %s: %w", id, err)
+	}
+	defer cancel()
+	untried := append(waiting(id), bson.E{Key: "claimed", Value: bson.DateTime(0)}, bson.E{Key: "attempts", Value: 0})
+	done, err := s.outbox.UpdateOne(ctx, untried, bson.D{
+		{Key: "$set", Value: bson.D{{Key: "cancelled", Value: date(at)}, {Key: "until", Value: date(until)}}},
+		{Key: "$unset", Value: bson.D{{Key: "due", Value: ""}}},
+	})
+	if err != nil {
+		return false, fmt.Errorf("cancel message %s: %w", id, classify(err))
+	}
+	if done.MatchedCount == 1 {
+		return true, nil
+	}
+	found, err := findAll[outboxDoc](ctx, s.outbox, in("_id", []string{string(id)}), options.Find())
+	if err != nil {
+		return false, fmt.Errorf("cancel message %s: %w", id, err)
+	}
+	return len(found) == 1 && found[0].Cancelled != 0, nil
+}
+
+// LoadOutbox returns the entries of ids; see [store.Outbox].
+func (s *Store) LoadOutbox(ctx context.Context, ids []push.MessageID) (map[push.MessageID]store.OutboxRecord, error) {
+	records := make(map[push.MessageID]store.OutboxRecord, len(ids))
+	if len(ids) == 0 {
+		return records, nil
+	}
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load from outbox: %w", err)
+	}
+	defer cancel()
+	found, err := findIn[outboxDoc](ctx, s.outbox, "_id", texts(ids), options.Find())
+	if err != nil {
+		return nil, fmt.Errorf("load from outbox: %w", err)
+	}
+	for i := range found {
+		d := &found[i]
+		r := store.OutboxRecord{OutboxEntry: d.entry()}
+		switch {
+		case d.Cancelled != 0:
+			r.State, r.ChangedAt = store.Cancelled, moment(d.Cancelled)
+		case d.Parked != "":
+			r.State, r.ChangedAt = store.Parked, parkedAt(d.Parked)
+		}
+		records[r.Message] = r
+	}
+	return records, nil
 }

@@ -52,6 +52,80 @@ func claimable(now time.Time) bson.D {
 	}
 }
 
+// waiting matches the outbox entry of id if it waits.
+func waiting(id push.MessageID) bson.D {
+	return bson.D{{Key: "_id", Value: string(id)}, {Key: "due", Value: bson.D{{Key: "$exists", Value: true}}}}
+}
+
+// isParked matches the outbox entry of id if it is parked.
+func isParked(id push.MessageID) bson.D {
+	return bson.D{{Key: "_id", Value: string(id)}, {Key: "parked", Value: bson.D{{Key: "$exists", Value: true}}}}
+}
+
+// parkedBehind matches what q asks for.
+func parkedBehind(q store.ParkedQuery) bson.D {
+	after := ""
+	if !q.AfterAt.IsZero() {
+		after = parkedKey(q.AfterAt, q.AfterMessage)
+	}
+	return bson.D{{Key: "parked", Value: bson.D{{Key: "$gt", Value: after}}}}
+}
+
+// omittedEntries matches what a page of q leaves out, up to an offset.
+func omittedEntries(q store.InboxQuery, upTo push.Offset) bson.D {
+	offsets := bson.D{{Key: "$gt", Value: stored(q.After)}}
+	if upTo != 0 {
+		offsets = append(offsets, bson.E{Key: "$lte", Value: stored(upTo)})
+	}
+	return bson.D{
+		{Key: "channel", Value: string(q.Channel)},
+		{Key: "offset", Value: offsets},
+		{Key: "$or", Value: bson.A{
+			bson.D{{Key: "superseded", Value: true}},
+			bson.D{{Key: "expires", Value: bson.D{{Key: "$lte", Value: date(q.Now)}}}},
+		}},
+	}
+}
+
+// devicesOf matches the cursors of one user in the channel of q, behind its
+// device.
+func devicesOf(q store.DevicesQuery, user push.UserID, after push.Device) bson.D {
+	return append(bson.D{
+		{Key: "channel", Value: string(q.Channel)}, {Key: "user", Value: string(user)},
+		{Key: "device", Value: bson.D{{Key: "$gt", Value: string(after)}}},
+	}, began(q))
+}
+
+// usersBehind matches the cursors of all users behind one in the channel of q.
+func usersBehind(q store.DevicesQuery, user push.UserID) bson.D {
+	return append(bson.D{
+		{Key: "channel", Value: string(q.Channel)},
+		{Key: "user", Value: bson.D{{Key: "$gt", Value: string(user)}}},
+	}, began(q))
+}
+
+// began matches cursors that began before the entry of q. Those that began at
+// the beginning do not say so.
+func began(q store.DevicesQuery) bson.E {
+	return bson.E{Key: "start", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: stored(q.Offset)}}}}}
+}
+
+// sparedAt matches what the devices from the first user to the last were spared
+// of the entry of q.
+func sparedAt(q store.DevicesQuery, first, last push.UserID) bson.D {
+	return bson.D{
+		{Key: "channel", Value: string(q.Channel)},
+		{Key: "user", Value: bson.D{{Key: "$gte", Value: string(first)}, {Key: "$lte", Value: string(last)}}},
+		{Key: "last", Value: bson.D{{Key: "$gte", Value: stored(q.Offset)}}},
+		{Key: "first", Value: bson.D{{Key: "$lte", Value: stored(q.Offset)}}},
+	}
+}
+
+// revokedAt matches revocations that have not ended at now.
+func revokedAt(now time.Time) bson.D {
+	return bson.D{{Key: "until", Value: bson.D{{Key: "$gt", Value: date(now)}}}}
+}
+
 // ofDevice matches one device's cursors.
 func ofDevice(user push.UserID, device push.Device) bson.D {
 	return bson.D{{Key: "user", Value: string(user)}, {Key: "device", Value: string(device)}}

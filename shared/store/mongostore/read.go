@@ -31,7 +31,35 @@ func (s *Store) ReadInbox(ctx context.Context, q store.InboxQuery) (store.InboxP
 			return store.InboxPage{}, fmt.Errorf("read inbox of %s: %w", q.Channel, err)
 		}
 	}
+	if q.TellOmitted {
+		if p.page.Omitted, err = s.omitted(ctx, q, p.page); err != nil {
+			return store.InboxPage{}, fmt.Errorf("read inbox of %s: %w", q.Channel, err)
+		}
+	}
 	return p.page, nil
+}
+
+// omitted returns what page, which q asked for, left out.
+func (s *Store) omitted(ctx context.Context, q store.InboxQuery, page store.InboxPage) ([]store.Omission, error) {
+	upTo := q.UpTo
+	if page.More {
+		upTo = page.Entries[len(page.Entries)-1].Offset
+	}
+	cursor, err := s.inbox.Find(ctx, omittedEntries(q, upTo),
+		options.Find().SetSort(ascending("offset")).SetProjection(only("offset", "expires")))
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer cursor.Close(ctx)
+	runs := store.NewOmissions(page.Entries)
+	for cursor.Next(ctx) {
+		var d entryDoc
+		if err := cursor.Decode(&d); err != nil {
+			return nil, classify(err)
+		}
+		runs.Add(push.Offset(d.Offset), moment(d.Expires))
+	}
+	return runs.List(), classify(cursor.Err())
 }
 
 // A pageReader fills one page.

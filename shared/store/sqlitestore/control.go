@@ -117,6 +117,10 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 		{`DELETE FROM messages WHERE rowid IN (SELECT rowid FROM messages WHERE expires <= ? LIMIT ?)`, now.Add(-push.RepeatWindow)},
 		{`DELETE FROM cursors WHERE (user, device, channel) IN
 			(SELECT user, device, channel FROM cursors WHERE updated <= ? LIMIT ?)`, now.Add(-store.CursorIdle)},
+		{`DELETE FROM outbox WHERE message IN (SELECT message FROM outbox WHERE state > 0 AND until <= ? LIMIT ?)`, now},
+		{`DELETE FROM spared WHERE (channel, user, device, last, first) IN
+			(SELECT channel, user, device, last, first FROM spared WHERE expires <= ? LIMIT ?)`, now.Add(-push.RepeatWindow)},
+		{`DELETE FROM revocations WHERE (user, token) IN (SELECT user, token FROM revocations WHERE until <= ? LIMIT ?)`, now},
 	}
 	swept := 0
 	for _, step := range steps {

@@ -15,14 +15,14 @@ func (s *Store) LoadCursors(ctx context.Context, user push.UserID, device push.D
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	var cursors []store.Cursor
-	const text = `SELECT channel, received, acknowledged, updated FROM cursors WHERE user = ? AND device = ?`
+	const text = `SELECT channel, received, acknowledged, updated, start FROM cursors WHERE user = ? AND device = ?`
 	err := s.query(ctx, text, []any{string(user), string(device)}, func(scan func(...any) error) (bool, error) {
-		var received, acknowledged, updated int64
+		var received, acknowledged, updated, start int64
 		c := store.Cursor{User: user, Device: device}
-		if err := scan(&c.Channel, &received, &acknowledged, &updated); err != nil {
+		if err := scan(&c.Channel, &received, &acknowledged, &updated, &start); err != nil {
 			return false, err
 		}
-		c.Received, c.Acknowledged, c.UpdatedAt = push.Offset(received), push.Offset(acknowledged), moment(updated)
+		setPositions(&c, received, acknowledged, updated, start)
 		cursors = append(cursors, c)
 		return true, nil
 	})
@@ -42,12 +42,12 @@ func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) erro
 	cursors = slices.Clone(cursors)
 	err := s.writer.do(ctx, len(cursors), func(t *tx) error {
 		for _, c := range cursors {
-			_, err := t.exec(`INSERT INTO cursors (user, device, channel, received, acknowledged, updated)
-				VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (user, device, channel) DO UPDATE SET
+			_, err := t.exec(`INSERT INTO cursors (user, device, channel, received, acknowledged, updated, start)
+				VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user, device, channel) DO UPDATE SET
 				received     = max(received, excluded.received),
 				acknowledged = max(acknowledged, excluded.acknowledged),
 				updated      = max(updated, excluded.updated)`,
-				string(c.User), string(c.Device), string(c.Channel), stored(c.Received), stored(c.Acknowledged), millis(c.UpdatedAt))
+				string(c.User), string(c.Device), string(c.Channel), stored(c.Received), stored(c.Acknowledged), millis(c.UpdatedAt), stored(c.Start))
 			if err != nil {
 				return fmt.Errorf("user %s, channel %s: %w", c.User, c.Channel, err)
 			}

@@ -208,10 +208,63 @@ func (s *Store) ReadInbox(ctx context.Context, q store.InboxQuery) (store.InboxP
 		page.Entries = append(page.Entries, push.Entry{Channel: q.Channel, Offset: push.Offset(offset), Message: m})
 		return true, nil
 	})
+	if err == nil && q.TellOmitted {
+		if page.More {
+			upTo = stored(page.Entries[len(page.Entries)-1].Offset)
+		}
+		page.Omitted, err = s.omitted(ctx, q, upTo, page.Entries)
+	}
 	if err != nil {
 		return store.InboxPage{}, fmt.Errorf("read inbox of %s: %w", q.Channel, err)
 	}
 	return page, nil
+}
+
+// omitted returns what a page of q with the given entries left out, up to an
+// offset.
+func (s *Store) omitted(ctx context.Context, q store.InboxQuery, upTo int64, given []push.Entry) ([]store.Omission, error) {
+	const text = `SELECT offset, expires FROM inbox
+		WHERE channel = ? AND offset > ? AND offset <= ? AND (superseded = 1 OR expires <= ?) ORDER BY offset`
+	runs := store.NewOmissions(given)
+	err := s.query(ctx, text, []any{string(q.Channel), stored(q.After), upTo, millis(q.Now)}, func(scan func(...any) error) (bool, error) {
+		var offset, expires int64
+		if err := scan(&offset, &expires); err != nil {
+			return false, err
+		}
+		runs.Add(push.Offset(offset), moment(expires))
+		return true, nil
+	})
+	return runs.List(), err
+}
+
+// Places returns where message id stands; see [store.Inbox].
+func (s *Store) Places(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]store.Place, error) {
+	places := make(map[push.Channel]store.Place, len(channels))
+	if len(channels) == 0 {
+		return places, nil
+	}
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	list, err := json.Marshal(channels)
+	if err != nil {
+		return nil, fmt.Errorf("find the places of message %s: %w", id, err)
+	}
+	const text = `SELECT channel, offset, expires, superseded FROM inbox
+		WHERE message = ? AND channel IN (SELECT value FROM json_each(?))`
+	err = s.query(ctx, text, []any{string(id), string(list)}, func(scan func(...any) error) (bool, error) {
+		var channel push.Channel
+		var offset, expires int64
+		var superseded bool
+		if err := scan(&channel, &offset, &expires, &superseded); err != nil {
+			return false, err
+		}
+		places[channel] = store.Place{Offset: push.Offset(offset), ExpiresAt: moment(expires), Superseded: superseded}
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find the places of message %s: %w", id, err)
+	}
+	return places, nil
 }
 
 // LastOffset returns the largest offset of channel; see [store.Inbox].

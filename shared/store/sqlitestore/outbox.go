@@ -46,7 +46,7 @@ func (s *Store) ClaimOutbox(ctx context.Context, now, until time.Time, limit int
 	var claimed []store.OutboxEntry
 	err := s.writer.do(ctx, limit, func(t *tx) error {
 		const text = `UPDATE outbox SET claimed = ?2 WHERE message IN
-			(SELECT message FROM outbox WHERE due <= ?1 AND claimed <= ?1 ORDER BY due, message LIMIT ?3)
+			(SELECT message FROM outbox WHERE state = 0 AND due <= ?1 AND claimed <= ?1 ORDER BY due, message LIMIT ?3)
 			RETURNING message, due, attempts, reason`
 		return t.rows(text, []any{millis(now), millis(until), limit}, func(scan func(...any) error) error {
 			var e store.OutboxEntry
@@ -99,7 +99,7 @@ func (s *Store) RetryOutbox(ctx context.Context, entries []store.OutboxEntry) er
 	entries = slices.Clone(entries)
 	err := s.writer.do(ctx, len(entries), func(t *tx) error {
 		for _, e := range entries {
-			_, err := t.exec(`UPDATE outbox SET due = ?, attempts = ?, reason = ?, claimed = 0 WHERE message = ?`,
+			_, err := t.exec(`UPDATE outbox SET due = ?, attempts = ?, reason = ?, claimed = 0 WHERE message = ? AND state = 0`,
 				millis(e.DueAt), e.Attempts, e.Reason, string(e.Message))
 			if err != nil {
 				return fmt.Errorf("message %s: %w", e.Message, err)
@@ -111,4 +111,62 @@ func (s *Store) RetryOutbox(ctx context.Context, entries []store.OutboxEntry) er
 		return fmt.Errorf("retry outbox: %w", err)
 	}
 	return nil
+}
+
+// CancelOutbox takes an entry back that nobody has tried; see [store.Outbox].
+func (s *Store) CancelOutbox(ctx context.Context, id push.MessageID, at, until time.Time) (bool, error) {
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	cancelled := false
+	err := s.writer.do(ctx, 1, func(t *tx) error {
+		_, err := t.exec(`UPDATE outbox SET state = 2, changed = ?2, until = ?3
+			WHERE message = ?1 AND state = 0 AND claimed = 0 AND attempts = 0`, string(id), millis(at), millis(until))
+		if err != nil {
+			return err
+		}
+		var state store.OutboxState
+		err = t.row(`SELECT state FROM outbox WHERE message = ?`, []any{string(id)}, &state)
+		if missing(err) {
+			return nil
+		}
+		cancelled = state == store.Cancelled
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("cancel message %s: %w", id, err)
+	}
+	return cancelled, nil
+}
+
+// LoadOutbox returns the entries of ids; see [store.Outbox].
+func (s *Store) LoadOutbox(ctx context.Context, ids []push.MessageID) (map[push.MessageID]store.OutboxRecord, error) {
+	records := make(map[push.MessageID]store.OutboxRecord, len(ids))
+	if len(ids) == 0 {
+		return records, nil
+	}
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, fmt.Errorf("load from outbox: %w", err)
+	}
+	const text = `SELECT message, due, attempts, reason, state, changed FROM outbox
+		WHERE message IN (SELECT value FROM json_each(?))`
+	err = s.query(ctx, text, []any{string(list)}, func(scan func(...any) error) (bool, error) {
+		var r store.OutboxRecord
+		var due, changed int64
+		if err := scan(&r.Message, &due, &r.Attempts, &r.Reason, &r.State, &changed); err != nil {
+			return false, err
+		}
+		r.ChangedAt = moment(changed)
+		if r.State == store.Waiting {
+			r.DueAt = moment(due)
+		}
+		records[r.Message] = r
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load from outbox: %w", err)
+	}
+	return records, nil
 }

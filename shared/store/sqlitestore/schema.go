@@ -3,15 +3,21 @@ package sqlitestore
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
-// schemaVersion is PRAGMA user_version of the schema below.
-const schemaVersion = 1
+// schemaVersion is PRAGMA user_version of the schema below: how many steps it
+// has.
+var schemaVersion = len(schema)
 
+// schema holds the steps that make the schema, each on top of those before it.
+// A file remembers how many it has, so a step that was released is not changed
+// any more.
+//
 // Times are milliseconds since 1970, 0 for none. A message's recipients come
 // last in its row, and its data before them: reading an inbox then does not
 // touch the pages that hold recipients.
-var schema = []string{
+var schema = [][]string{{
 	`CREATE TABLE messages (
 		id          TEXT    NOT NULL PRIMARY KEY,
 		fingerprint TEXT    NOT NULL,
@@ -63,37 +69,72 @@ var schema = []string{
 		name  TEXT NOT NULL PRIMARY KEY,
 		value TEXT NOT NULL
 	) WITHOUT ROWID`,
+}, {
+	// What waits in the outbox has state 0, what is parked 1, what is cancelled
+	// 2: see store.OutboxState.
+	`ALTER TABLE outbox ADD COLUMN state   INTEGER NOT NULL DEFAULT 0`,
+	`ALTER TABLE outbox ADD COLUMN changed INTEGER NOT NULL DEFAULT 0`,
+	`ALTER TABLE outbox ADD COLUMN until   INTEGER NOT NULL DEFAULT 0`,
+	`DROP INDEX outbox_due`,
+	`CREATE INDEX outbox_due ON outbox (due, claimed) WHERE state = 0`,
+	`CREATE INDEX outbox_parked ON outbox (changed, message) WHERE state = 1`,
+	`CREATE INDEX outbox_until ON outbox (until) WHERE state > 0`,
 
-	fmt.Sprintf(`PRAGMA user_version = %d`, schemaVersion),
+	`ALTER TABLE cursors ADD COLUMN start INTEGER NOT NULL DEFAULT 0`,
+	`CREATE INDEX cursors_channel ON cursors (channel, user, device)`,
+
+	`CREATE TABLE spared (
+		channel TEXT    NOT NULL,
+		user    TEXT    NOT NULL,
+		device  TEXT    NOT NULL,
+		last    INTEGER NOT NULL,
+		first   INTEGER NOT NULL,
+		expires INTEGER NOT NULL,
+		PRIMARY KEY (channel, user, device, last, first)
+	) WITHOUT ROWID`,
+	`CREATE INDEX spared_expires ON spared (expires)`,
+
+	`CREATE TABLE revocations (
+		user  TEXT    NOT NULL,
+		token TEXT    NOT NULL,
+		at    INTEGER NOT NULL,
+		until INTEGER NOT NULL,
+		PRIMARY KEY (user, token)
+	) WITHOUT ROWID`,
+	`CREATE INDEX revocations_until ON revocations (until)`,
+}}
+
+// Prepare creates the tables, unless this or another process did, and brings
+// those of an older version up to date. A file written by a newer version of
+// this program is an error.
+func (s *Store) Prepare(ctx context.Context) error {
+	if err := s.prepare(ctx, schemaVersion); err != nil {
+		return fmt.Errorf("prepare the store: %w", err)
+	}
+	return nil
 }
 
-// Prepare creates the tables, unless this or another process did. A file
-// written by a newer version of this program is an error.
-func (s *Store) Prepare(ctx context.Context) error {
+// prepare takes the steps of the schema that the file lacks, up to a version.
+func (s *Store) prepare(ctx context.Context, upTo int) error {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	err := s.writer.do(ctx, 1, func(t *tx) error {
+	return s.writer.do(ctx, 1, func(t *tx) error {
 		var version int
 		if err := t.row(`PRAGMA user_version`, nil, &version); err != nil {
 			return err
 		}
-		switch {
-		case version == schemaVersion:
-			return nil
-		case version != 0:
+		if version > schemaVersion || version < 0 {
 			return fmt.Errorf("the file has schema version %d and this program knows %d: use a newer program or another file",
 				version, schemaVersion)
 		}
-		for _, text := range schema {
-			// Not prepared: each runs once in a file's life.
-			if _, err := t.conn.ExecContext(context.Background(), text); err != nil {
-				return err
+		for ; version < upTo; version++ {
+			for _, text := range append(slices.Clone(schema[version]), fmt.Sprintf(`PRAGMA user_version = %d`, version+1)) {
+				// Not prepared: each runs once in a file's life.
+				if _, err := t.conn.ExecContext(context.Background(), text); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("prepare the store: %w", err)
-	}
-	return nil
 }

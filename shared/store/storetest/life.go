@@ -124,9 +124,27 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 			return s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
 		},
 		"RemoveCursors": func(ctx context.Context) error { return s.RemoveCursors(ctx, "u", "d", []push.Channel{"c"}) },
-		"Term":          func(ctx context.Context) error { return second(s.Term(ctx)) },
-		"SwapTerm":      func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
-		"Epoch":         func(ctx context.Context) error { return second(s.Epoch(ctx)) },
+		"Places":        func(ctx context.Context) error { return second(s.Places(ctx, "m", []push.Channel{"c"})) },
+		"CancelOutbox":  func(ctx context.Context) error { return second(s.CancelOutbox(ctx, "m", base, base)) },
+		"LoadOutbox":    func(ctx context.Context) error { return second(s.LoadOutbox(ctx, []push.MessageID{"m"})) },
+		"ParkOutbox":    func(ctx context.Context) error { return s.ParkOutbox(ctx, []store.ParkedEntry{{Message: "m"}}) },
+		"ListParked":    func(ctx context.Context) error { return second(s.ListParked(ctx, store.ParkedQuery{})) },
+		"ReplayParked":  func(ctx context.Context) error { return second(s.ReplayParked(ctx, "m", base)) },
+		"DiscardParked": func(ctx context.Context) error { return second(s.DiscardParked(ctx, "m", base)) },
+		"LoadUserCursors": func(ctx context.Context) error {
+			return second(s.LoadUserCursors(ctx, "u", 1))
+		},
+		"ListDevices": func(ctx context.Context) error {
+			return second(s.ListDevices(ctx, store.DevicesQuery{Channel: "c", Offset: 1}))
+		},
+		"Spare": func(ctx context.Context) error { return s.Spare(ctx, []store.Spared{spared("u", "d", 1, 2)}) },
+		"AddRevocation": func(ctx context.Context) error {
+			return s.AddRevocation(ctx, store.Revocation{User: "u", At: base, Until: base.Add(1)}, base, 1)
+		},
+		"ListRevocations": func(ctx context.Context) error { return second(s.ListRevocations(ctx, base)) },
+		"Term":            func(ctx context.Context) error { return second(s.Term(ctx)) },
+		"SwapTerm":        func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
+		"Epoch":           func(ctx context.Context) error { return second(s.Epoch(ctx)) },
 	}
 }
 

@@ -206,4 +206,13 @@ func testNoRecords(t *testing.T, s store.Store) {
 	check(t, s.RetryOutbox(t.Context(), nil))
 	check(t, s.AdvanceCursors(t.Context(), nil))
 	check(t, s.RemoveCursors(t.Context(), "u", "d", nil))
+	check(t, s.ParkOutbox(t.Context(), nil))
+	check(t, s.Spare(t.Context(), nil))
+	places, err := s.Places(t.Context(), "m", nil)
+	check(t, err)
+	outbox, err := s.LoadOutbox(t.Context(), nil)
+	check(t, err)
+	if len(places)+len(outbox) != 0 {
+		t.Errorf("of nothing asked %v and %v", places, outbox)
+	}
 }

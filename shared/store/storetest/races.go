@@ -19,6 +19,8 @@ var raceTests = []raceTest{
 	{"at once/write one offset", raceTaken},
 	{"at once/collapse", raceCollapse},
 	{"at once/claim", raceClaim},
+	{"at once/cancel and claim", raceCancel},
+	{"at once/replay and discard", raceUnpark},
 	{"at once/advance one cursor", raceCursors},
 	{"at once/swap the term", raceTerm},
 	{"at once/first epoch", raceEpoch},
@@ -189,6 +191,75 @@ func raceClaim(t *testing.T, stores []store.Store) {
 		if times != 1 {
 			t.Errorf("%s was claimed %d times", id, times)
 		}
+	}
+}
+
+// raceCancel has some claim and some cancel the same entries: each entry is
+// either claimed by one of them or cancelled.
+func raceCancel(t *testing.T, stores []store.Store) {
+	const n = 24
+	var entries []store.OutboxEntry
+	for i := range n {
+		entries = append(entries, store.OutboxEntry{Message: push.MessageID(fmt.Sprint("m", i)), DueAt: base})
+	}
+	check(t, stores[0].PutOutbox(t.Context(), entries))
+	var mu sync.Mutex
+	claimed, cancelled := make(map[push.MessageID]int), make(map[push.MessageID]bool)
+	together(racers, func(i int) {
+		s := each(stores, i/2) // both kinds on each store
+		for round := range n {
+			if i%2 == 0 {
+				id := entries[(round+i*3)%n].Message
+				done, err := s.CancelOutbox(t.Context(), id, base, base.Add(time.Hour))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				cancelled[id] = cancelled[id] || done
+				mu.Unlock()
+				continue
+			}
+			got, err := s.ClaimOutbox(t.Context(), base, base.Add(time.Minute), 1)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			for _, e := range got {
+				claimed[e.Message]++
+			}
+			mu.Unlock()
+		}
+	})
+	for _, e := range entries {
+		once, never := claimed[e.Message] == 1 && !cancelled[e.Message], claimed[e.Message] == 0 && cancelled[e.Message]
+		if !once && !never {
+			t.Errorf("%s was claimed %d times and cancelled: %v", e.Message, claimed[e.Message], cancelled[e.Message])
+		}
+	}
+}
+
+// raceUnpark has everybody replay or discard one parked entry: one does.
+func raceUnpark(t *testing.T, stores []store.Store) {
+	check(t, stores[0].PutOutbox(t.Context(), []store.OutboxEntry{{Message: "m", DueAt: base}}))
+	check(t, stores[0].ParkOutbox(t.Context(), []store.ParkedEntry{{Message: "m", At: base, Until: base.Add(time.Hour)}}))
+	var done atomic.Int32
+	together(racers, func(i int) {
+		unpark := each(stores, i/2).ReplayParked
+		if i%2 == 0 {
+			unpark = each(stores, i/2).DiscardParked
+		}
+		ok, err := unpark(t.Context(), "m", base)
+		if err != nil {
+			t.Error(err)
+		}
+		if ok {
+			done.Add(1)
+		}
+	})
+	if done.Load() != 1 {
+		t.Errorf("%d replayed or discarded one entry, want 1", done.Load())
 	}
 }
 
