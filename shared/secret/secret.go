@@ -4,7 +4,6 @@
 package secret
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,35 +12,12 @@ import (
 	"strings"
 )
 
-// ErrUnsupported means that a secret lives somewhere this build cannot look.
-var ErrUnsupported = errors.New("not yet supported outside AWS builds")
+// ErrUnsupported means that a value names a place where no secrets are looked
+// for.
+var ErrUnsupported = errors.New("secrets are only looked for in Secrets Manager")
 
 // maxFile is the largest file that a value is read from, in bytes.
 const maxFile = 64 << 10
-
-// Resolve returns what value stands for:
-//
-//	env:NAME   the environment variable NAME, which must be set
-//	file:PATH  the content of a file of at most 64 KiB, without its last newline
-//	arn:…      a Secrets Manager ARN: [ErrUnsupported]
-//
-// Anything else stands for itself. What it finds is not resolved once more.
-func Resolve(_ context.Context, value string, getenv func(string) string) (string, error) {
-	scheme, rest, _ := strings.Cut(value, ":")
-	switch scheme {
-	case "env":
-		found := getenv(rest)
-		if found == "" {
-			return "", fmt.Errorf("env:%s: the variable %q is not set", rest, rest)
-		}
-		return found, nil
-	case "file":
-		return readFile(rest)
-	case "arn":
-		return "", fmt.Errorf("a Secrets Manager ARN is %w", ErrUnsupported)
-	}
-	return value, nil
-}
 
 func readFile(path string) (string, error) {
 	f, err := os.Open(path)

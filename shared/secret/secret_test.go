@@ -1,7 +1,6 @@
 package secret
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -35,7 +34,7 @@ func TestResolve(t *testing.T) {
 		"file empty":       {file("e", "\n"), "", "is empty"},
 		"file too large":   {file("f", strings.Repeat("x", maxFile+1)), "", "larger than"},
 		"file missing":     {"file:" + dir + "/nothing", "", "no such file"},
-		"arn":              {"arn:aws:secretsmanager:eu-west-1:123456789012:secret:x", "", "not yet supported"},
+		"arn of elsewhere": {"arn:aws:ssm:eu-west-1:123456789012:parameter/x", "", "only looked for in Secrets Manager"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -44,9 +43,6 @@ func TestResolve(t *testing.T) {
 				t.Errorf("Resolve(%q) = %q, %v, want %q, %q", tt.value, got, err, tt.want, tt.wantErr)
 			}
 		})
-	}
-	if _, err := Resolve(t.Context(), "arn:x", getenv); !errors.Is(err, ErrUnsupported) {
-		t.Errorf("Resolve(arn) = %v, want ErrUnsupported", err)
 	}
 }
 
