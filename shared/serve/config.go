@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/caarlos0/env/v11"
@@ -20,33 +21,26 @@ import (
 // have the tags of github.com/caarlos0/env: `env:"NAME"` or
 // `env:"NAME,required"`, `envDefault`, and besides `help`, the meaning that -h
 // prints. A value that is empty counts as not set; one that starts with "env:"
-// or "file:" is looked up there (see [secret.Resolve]).
+// "file:", or is a Secrets Manager ARN, is looked up there (see
+// [secret.Resolver]).
 //
 // A field tagged `secret:"true"`, or whose type is of package secret, never has
 // its value told in an error. If *C has a method Check() error, it is asked about
 // the values that could be read; its errors begin with the variable, as in
 // "DRAIN_TIME: is negative". The error joins everything that is wrong.
 func Load[C any](ctx context.Context, getenv func(string) string) (C, error) {
+	cfg, _, err := load[C](ctx, getenv)
+	return cfg, err
+}
+
+// load is Load that also returns the values it found, by variable.
+func load[C any](ctx context.Context, getenv func(string) string) (C, map[string]string, error) {
 	var (
 		cfg    C
-		errs   []error
-		values = make(map[string]string)
-		fields = variables(reflect.TypeFor[C]())
+		fields = variablesOf[C]()
 		broken = make(map[string]bool)
 	)
-	for _, v := range fields {
-		value := getenv(v.name)
-		if value == "" {
-			continue
-		}
-		resolved, err := secret.Resolve(ctx, value, getenv)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
-			broken[v.name] = true
-			continue
-		}
-		values[v.name] = resolved
-	}
+	values, errs := lookUp(ctx, fields, getenv, broken)
 	err := env.ParseWithOptions(&cfg, env.Options{Environment: values})
 	var all env.AggregateError
 	switch {
@@ -63,7 +57,36 @@ func Load[C any](ctx context.Context, getenv func(string) string) (C, error) {
 	if c, ok := any(&cfg).(interface{ Check() error }); ok {
 		errs = append(errs, news(c.Check(), errs, fields)...)
 	}
-	return cfg, errors.Join(errs...)
+	return cfg, values, errors.Join(errs...)
+}
+
+// lookUp finds the values of fields, all at once: some are far away. It notes
+// in broken which could not be found.
+func lookUp(ctx context.Context, fields []variable, getenv func(string) string, broken map[string]bool) (map[string]string, []error) {
+	var (
+		resolver = secret.NewResolver(getenv)
+		found    = make([]string, len(fields))
+		failed   = make([]error, len(fields))
+		wg       sync.WaitGroup
+	)
+	for i, v := range fields {
+		if value := getenv(v.name); value != "" {
+			wg.Go(func() { found[i], failed[i] = resolver.Resolve(ctx, value) })
+		}
+	}
+	wg.Wait()
+	values := make(map[string]string, len(fields))
+	var errs []error
+	for i, v := range fields {
+		switch {
+		case failed[i] != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", v.name, failed[i]))
+			broken[v.name] = true
+		case found[i] != "":
+			values[v.name] = found[i]
+		}
+	}
+	return values, errs
 }
 
 // news returns the parts of err, which Check returned, without those that begin
@@ -114,9 +137,9 @@ func explain(err error, fields []variable) (name string, told error) {
 // of C with its default and meaning.
 func Usage[C any](w io.Writer, name, about string) {
 	fmt.Fprintf(w, "%s: %s\n\nIt takes no arguments; the environment configures it.\n"+
-		"A value may be env:NAME or file:PATH, which is where the value then comes from.\n\n", name, about)
+		"A value may be env:NAME, file:PATH or the ARN of a secret in AWS Secrets\nManager, which is where the value then comes from.\n\n", name, about)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, v := range variables(reflect.TypeFor[C]()) {
+	for _, v := range variablesOf[C]() {
 		note := v.fallback
 		if v.required {
 			note = "(required)"
@@ -133,6 +156,9 @@ type variable struct {
 	required       bool
 	secret         bool
 }
+
+// variablesOf lists the environment variables of C.
+func variablesOf[C any]() []variable { return variables(reflect.TypeFor[C]()) }
 
 // variables lists the environment variables of t, embedded structs included, in
 // the order of the fields.

@@ -17,4 +17,8 @@
 //		…
 //		return serve.Run(ctx, log, serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: h})
 //	}
+//
+// The same program is a Lambda function where Lambda starts it: a run function
+// that ends in [Start] says in [Events] what it answers there. Nothing else of
+// the project knows what an event looks like.
 package serve

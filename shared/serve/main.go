@@ -23,6 +23,7 @@ type Program[C any] struct {
 // Main runs p with the process' arguments, environment and signals, and returns
 // the exit code: 0 for a clean end, 1 for an error, 2 for a configuration that
 // cannot be used. A second signal ends the process at once.
+// Where AWS_LAMBDA_RUNTIME_API is set, p is a Lambda function: see [Start].
 func Main[C any](p Program[C]) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -40,12 +41,12 @@ func (p Program[C]) main(ctx context.Context, args []string, getenv func(string)
 		fmt.Fprintf(stderr, "%s: there is no argument %q; %s -h lists the environment variables\n", p.Name, args[0], p.Name)
 		return 2
 	}
+	if getenv(runtimeAPI) != "" {
+		return p.function(ctx, getenv, stderr, listenLambda)
+	}
 	cfg, err := Load[C](ctx, getenv)
 	if err != nil {
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(stderr, "%s: %s\n", p.Name, line)
-		}
-		fmt.Fprintf(stderr, "%s: -h lists the environment variables\n", p.Name)
+		p.complain(stderr, err)
 		return 2
 	}
 	if err := p.Run(ctx, cfg, stderr); err != nil && !errors.Is(err, context.Canceled) {
@@ -53,4 +54,12 @@ func (p Program[C]) main(ctx context.Context, args []string, getenv func(string)
 		return 1
 	}
 	return 0
+}
+
+// complain tells what is wrong with the configuration, a line for each thing.
+func (p Program[C]) complain(stderr io.Writer, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(stderr, "%s: %s\n", p.Name, line)
+	}
+	fmt.Fprintf(stderr, "%s: -h lists the environment variables\n", p.Name)
 }

@@ -157,7 +157,7 @@ func TestLoad(t *testing.T) {
 			"API_KEYS": "shop", "SIGNING_SECRETS": "sesame,,", "DRAIN_TIME": "soon", "PRIVATE_NUMBER": "sesame"},
 			[]string{"STORE_URL: not set", "API_KEYS: key 1 is not of the form", "SIGNING_SECRETS: secret 2 is empty", `DRAIN_TIME: unable to parse`, "PRIVATE_NUMBER: not valid"}},
 		"unresolved":                  {map[string]string{"STORE_URL": "env:NOTHING"}, []string{`STORE_URL: env:NOTHING: the variable "NOTHING" is not set`}},
-		"arn":                         {map[string]string{"STORE_URL": "arn:aws:secretsmanager:eu:1:secret:s"}, []string{"STORE_URL: a Secrets Manager ARN is not yet supported"}},
+		"arn":                         {map[string]string{"STORE_URL": "arn:aws:ssm:eu:1:parameter/s"}, []string{"STORE_URL: "}},
 		"own check":                   {map[string]string{"STORE_URL": "x", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative"}},
 		"own check, one told already": {map[string]string{"DRAIN_TIME": "-1s"}, []string{"STORE_URL: not set", "DRAIN_TIME: is negative"}},
 		"own check, two":              {map[string]string{"STORE_URL": "nowhere", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative", "STORE_URL: leads nowhere"}},
