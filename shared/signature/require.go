@@ -26,12 +26,20 @@ const rememberedIDs = 1 << 17
 //     id was used before within it: then it is a replay. Our own services sign
 //     each try anew, so their repeats are not replays.
 //
+// An invocation of the function by a service that IAM allowed to invoke it
+// ([serve.Invoked]) needs no signature; next then reads the body unbounded by
+// limit.
+//
 // Ids are remembered for twice the tolerance. Beyond 131,072 new ones the
 // oldest are forgotten; a replay of those passes within its window, and what it
 // asks for is a repeat that changes nothing.
 func Require(v *Verifier, limit int64, next http.Handler) http.Handler {
 	seen := &replays{span: 2 * v.cfg.Tolerance, most: rememberedIDs}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if serve.Invoked(r.Context()) {
+			next.ServeHTTP(w, r)
+			return
+		}
 		// Read and judge nothing of a request that does not even claim to be signed.
 		if r.Header.Get(HeaderSignature) == "" {
 			serve.Problem(w, r, push.NewProblem(push.CodeSignatureInvalid, "the request is not signed: no %s", HeaderSignature))
