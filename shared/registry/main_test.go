@@ -28,6 +28,9 @@ type bench struct {
 
 func open(t testing.TB, s *registrytest.Server, terms registry.Terms, cfg registry.Config) *registry.Registry {
 	t.Helper()
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 15 * time.Second // the machine may be busy with other tests
+	}
 	r, err := registry.Open(s.URL(), terms, cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -67,7 +67,7 @@ func newCluster(t testing.TB, cfg dispatchfn.Config, wrap func(*cluster, store.S
 		t.Fatal(err)
 	}
 	c.store = st
-	if c.reg, err = registry.Open(c.redis.URL(), st, registry.Config{}); err != nil {
+	if c.reg, err = registry.Open(c.redis.URL(), st, registry.Config{Timeout: 5 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.reg.Close() })
