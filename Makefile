@@ -7,7 +7,7 @@ FUZZTIME ?= 10s
 JS := localstack/e2e/js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench fuzz build clean
+.PHONY: help run test check lint bench chaos fuzz build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,13 @@ lint: ## format, vet, staticcheck
 
 bench: ## every benchmark, once, without the tests
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# SEED plans the run; ONLY picks scenarios, as in ONLY=1,6,9. The table goes to
+# .local/chaos.json as well.
+SEED ?= 1
+ONLY ?=
+chaos: ## break everything on purpose, and count what was lost (SEED=, ONLY=)
+	@$(GO) run ./localstack/chaos/cmd -seed $(SEED) -only "$(ONLY)"
 
 # One fuzz test at a time is all that go test takes.
 fuzz: ## every fuzz test for FUZZTIME (10s)

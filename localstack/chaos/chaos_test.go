@@ -1,0 +1,35 @@
+package chaos
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestShort runs the short form: make chaos runs the long one.
+func TestShort(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped with -short")
+	}
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := Run(t.Context(), Options{Root: root, Dir: t.TempDir(), Out: t.Output(), Seed: 1, Short: true})
+	if errors.Is(err, ErrNoRedis) && os.Getenv("CI") != "true" {
+		t.Skip("skipped: no redis-server is on PATH")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	PrintTable(t.Output(), rows)
+	for i := range rows {
+		if !rows[i].OK() {
+			t.Errorf("scenario %d is red", rows[i].Scenario)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pushcluster/shared/registry/registrytest"
+)
+
+// A redisServer is the cluster's Redis, a redis-server process that keeps its
+// port over restarts.
+type redisServer struct {
+	process
+	addr string
+	dir  string
+}
+
+func newRedis(dir, addr string) *redisServer {
+	_, port, _ := net.SplitHostPort(addr)
+	return &redisServer{addr: addr, dir: dir, process: process{
+		name: "redis", program: "redis-server", log: filepath.Join(dir, "redis.log"),
+		args: []string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir, "--dbfilename", "dump.rdb"},
+	}}
+}
+
+// start starts the server and waits until it answers. It begins with what
+// dump.rdb holds, if there is one.
+func (r *redisServer) start(ctx context.Context) error {
+	if err := r.launch(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	for {
+		if answer, err := registrytest.Do(r.addr, "PING"); err == nil && answer == "+PONG" {
+			return nil
+		}
+		if !r.running() {
+			return fmt.Errorf("redis-server ended at once: see %s", r.log)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("redis-server does not answer")
+		case <-time.After(5 * time.Millisecond): // the port tells nobody when it opens
+		}
+	}
+}
+
+func (r *redisServer) do(args ...string) error {
+	if _, err := registrytest.Do(r.addr, args...); err != nil {
+		return fmt.Errorf("redis %s: %w", args[0], err)
+	}
+	return nil
+}
+
+// snapshot writes what the server holds now to its dump file. A server that
+// starts again begins with it.
+func (r *redisServer) snapshot() error { return r.do("SAVE") }
+
+// forget removes the snapshot: the server starts again with nothing.
+func (r *redisServer) forget() error {
+	err := os.Remove(filepath.Join(r.dir, "dump.rdb"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}

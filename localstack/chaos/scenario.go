@@ -1,0 +1,151 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+)
+
+// A scenario is one story of harm.
+type scenario struct {
+	number  int
+	name    string
+	double  bool // it is a double fault
+	short   bool // it is part of the short form
+	cluster clusterConfig
+	// adjust changes what is run; nil: nothing.
+	adjust func(*Options)
+	// skip says why it cannot be run here; nil or "": it can.
+	skip func() string
+	// harm does the harm, under load, and returns when it is over. Its error is
+	// a promise that was not kept beside those that the ledger finds.
+	harm func(ctx context.Context, w *world) error
+	// quiet is how long the load goes on after the harm; 0: 3 s.
+	quiet time.Duration
+	// settle bounds the time until everything has arrived; 0: 45 s, which is
+	// more than the slow beat of a node.
+	settle time.Duration
+}
+
+// scenarios returns all of them, in their order.
+func scenarios() []scenario {
+	return []scenario{
+		{number: 1, name: "push nodes killed", short: true, harm: killNodes},
+		{number: 4, name: "Redis flushed", short: true, double: true, harm: flushRedis},
+		{number: 8, name: "Dispatch killed mid-batch, then absent", short: true, harm: killDispatch,
+			cluster: clusterConfig{proxyDelivery: true, proxyAppend: true}},
+	}
+}
+
+// warmUp is how long the load runs before the harm.
+func (o Options) warmUp() time.Duration {
+	if o.Short {
+		return time.Second
+	}
+	return 2 * time.Second
+}
+
+// long returns d, in the short form a fraction of it.
+func (w *world) long(d time.Duration) time.Duration {
+	if w.opts.Short {
+		return d / 6
+	}
+	return d
+}
+
+// play runs the scenario in a world of its own.
+func (s scenario) play(ctx context.Context, opts Options, bin string) (row Row) {
+	begun := time.Now()
+	row = Row{Scenario: s.number, Name: s.name, Double: s.double}
+	defer func() { row.Took = time.Since(begun) }()
+	if s.skip != nil {
+		if row.Skip = s.skip(); row.Skip != "" {
+			return row
+		}
+	}
+	if s.adjust != nil {
+		s.adjust(&opts)
+	}
+	w, err := newWorld(ctx, opts, opts.Seed*1000+uint64(s.number), bin, s.cluster)
+	if err != nil {
+		row.Wrong = append(row.Wrong, "the world could not be started: "+err.Error())
+		return row
+	}
+	defer func() {
+		if row.OK() {
+			_ = w.remove() // the directory above it goes too
+		}
+	}()
+	defer w.close()
+	if err := s.unfold(ctx, w, &row); err != nil {
+		row.Wrong = append(row.Wrong, err.Error())
+	}
+	return row
+}
+
+// unfold does the harm under load and fills in the row.
+func (s scenario) unfold(ctx context.Context, w *world, row *Row) error {
+	scraper := newScraper(w.cluster)
+	scraping, end := context.WithCancel(ctx)
+	defer end()
+	go scraper.run(scraping)
+	w.say("%d clients are in", len(w.clients))
+	w.startLoad(ctx)
+	if err := w.rest(ctx, w.opts.warmUp()); err != nil {
+		return err
+	}
+	if w.deliveries.Load() == 0 {
+		return fmt.Errorf("nothing arrived before the harm began; answers of Collect:%s", w.answers.String())
+	}
+	harm := s.harm(ctx, w)
+	quiet, settle := s.quiet, s.settle
+	if quiet == 0 {
+		quiet = w.opts.warmUp() * 3 / 2
+	}
+	if settle == 0 {
+		settle = 45 * time.Second
+	}
+	if harm == nil {
+		harm = w.rest(ctx, quiet)
+	}
+	w.say("the load ends")
+	w.endLoad(settle / 3)
+	w.say("settling, %d missing", w.ledger.missing())
+	w.settle(ctx, settle)
+	scraper.read(ctx)
+	t := w.ledger.tally()
+	row.fill(t)
+	row.Wrong = append(row.Wrong, scraper.check(w.ledger, t)...)
+	if n := w.banished.Load(); n > 0 {
+		row.Wrong = append(row.Wrong, fmt.Sprintf("%d clients were sent away for good", n))
+	}
+	if err := w.cluster.check(); err != nil {
+		row.Wrong = append(row.Wrong, err.Error())
+	}
+	row.Notes = append([]string{
+		"logs: " + w.cluster.dir, "answers of Collect:" + w.answers.String(), "connections ended:" + w.closes.String()},
+		w.ledger.summary()...)
+	w.say("%s", strings.Join(row.Notes[1:], "\n      "))
+	return harm
+}
+
+// say tells what happens, where that was asked for.
+func (w *world) say(format string, args ...any) {
+	if w.opts.Verbose {
+		fmt.Fprintf(w.opts.Out, "   %6.2fs %s\n", time.Since(w.begun).Seconds(), fmt.Sprintf(format, args...))
+	}
+}
+
+// splitList yields the parts of a list with commas, without spaces and empty
+// ones.
+func splitList(list string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for part := range strings.SplitSeq(list, ",") {
+			if part = strings.TrimSpace(part); part != "" && !yield(part) {
+				return
+			}
+		}
+	}
+}
