@@ -47,6 +47,7 @@ type client struct {
 type following struct {
 	sub    *hub.Subscription
 	server bool        // subscribed by the server: the client cannot end it
+	told   bool        // the reply that holds what it recovered is queued
 	proven push.Offset // a pong proved that the client has everything up to here
 }
 
@@ -89,7 +90,7 @@ func (c *client) run(ctx context.Context) error {
 
 // end gives up the client's subscriptions and place in the node.
 func (c *client) end() {
-	c.abort()
+	c.abort(gone)
 	c.mu.Lock()
 	c.ended = true
 	subs := c.subs

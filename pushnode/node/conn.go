@@ -27,18 +27,17 @@ type conn struct {
 
 	dirty atomic.Bool // a publication was queued since the last ping
 
-	mu         sync.Mutex // guards what follows
-	queue      [][]byte
-	queued     int  // bytes in queue
-	writing    bool // somebody owns the WebSocket's writing side
-	wsPong     []byte
-	wsPongDue  bool // a WebSocket ping waits for its pong
-	wsPing     bool // a WebSocket ping is due, behind the queue
-	closing    bool // nothing is queued any more
-	code       push.CloseCode
-	codeSent   bool
-	idleWaits  []chan struct{} // closed when the queue has been written
-	slowReason string
+	mu        sync.Mutex // guards what follows
+	queue     [][]byte
+	queued    int  // bytes in queue
+	writing   bool // somebody owns the WebSocket's writing side
+	wsPong    []byte
+	wsPongDue bool // a WebSocket ping waits for its pong
+	wsPing    bool // a WebSocket ping is due, behind the queue
+	closing   bool // nothing is queued any more
+	code      push.CloseCode
+	codeSent  bool
+	idleWaits []chan struct{} // closed when the queue has been written
 }
 
 // connLimits bounds what one connection may hold and how long it may take.
@@ -46,7 +45,11 @@ type connLimits struct {
 	queueBytes   int           // waiting packets; beyond it the connection is slow
 	writeTimeout time.Duration // for the socket to take anything
 	closeTimeout time.Duration // for a close frame to be taken and answered
+	slowTimeout  time.Duration // for a slow peer to take what is left and its close frame
 }
+
+// gone is what a connection counts as that ended without a close frame.
+var gone = push.CloseCode{Reason: "gone"}
 
 // frameBytes is about how large a frame of several packets may become.
 const frameBytes = 64 << 10
@@ -100,9 +103,10 @@ func (c *conn) close(code push.CloseCode) {
 // beginClose stops queueing. A slow connection loses its queue: its client
 // comes back and recovers. c.mu is held.
 func (c *conn) beginClose(code push.CloseCode, slowReason string) {
-	c.closing, c.code, c.slowReason = true, code, slowReason
+	c.closing, c.code = true, code
 	if slowReason != "" {
 		c.queue, c.queued = nil, 0
+		c.metrics.slow.WithLabelValues(slowReason).Inc()
 	}
 	c.metrics.closed.WithLabelValues(code.Reason).Inc()
 }
@@ -134,7 +138,7 @@ func (c *conn) write(patient bool) {
 	for {
 		ok, err := c.writeNext()
 		if err != nil {
-			c.abort()
+			c.abort(push.CloseWriteError)
 			return
 		}
 		if !ok {
@@ -170,8 +174,8 @@ func (c *conn) flush() bool {
 		c.beginClose(push.CloseSlow, "write_timeout")
 	}
 	c.mu.Unlock()
-	if c.sock.flush(c.limits.closeTimeout) != nil {
-		c.abort()
+	if c.sock.flush(c.limits.slowTimeout) != nil {
+		c.abort(push.CloseWriteError)
 		return false
 	}
 	return true
@@ -261,11 +265,12 @@ func (c *conn) idle() <-chan struct{} {
 	return w
 }
 
-// abort cuts the connection off. The reader ends at once.
-func (c *conn) abort() {
+// abort cuts the connection off; if nothing else closed it before, it counts
+// as closed by why. The reader ends at once.
+func (c *conn) abort(why push.CloseCode) {
 	c.mu.Lock()
 	if !c.closing {
-		c.beginClose(push.CloseWriteError, "")
+		c.beginClose(why, "")
 	}
 	for _, w := range c.idleWaits {
 		close(w)

@@ -84,8 +84,8 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	c.since = now
 	c.nextPing = now.Add(c.node.cfg.PingInterval/2 + rand.N(c.node.cfg.PingInterval/2+1))
 	c.mu.Unlock()
-	c.connected.Store(true)
 	c.reply(cmd.Id, &protocol.Reply{Connect: result})
+	c.connected.Store(true) // pings may follow the reply now
 	for _, j := range joins {
 		c.release(j)
 	}

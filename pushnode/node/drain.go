@@ -57,7 +57,7 @@ func (n *Node) awaitEmpty(limit time.Duration) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	for _, c := range n.allClients() {
-		c.abort()
+		c.abort(gone)
 	}
 	for n.connections() > 0 {
 		time.Sleep(10 * time.Millisecond) // their readers are ending

@@ -65,7 +65,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 	}
 	c.conn = &conn{
 		ws: ws, sock: taker.socket, codec: codecJSON, metrics: n.metrics, spawn: n.spawn,
-		limits: connLimits{n.cfg.QueueBytes, n.cfg.WriteTimeout, n.cfg.CloseTimeout},
+		limits: connLimits{n.cfg.QueueBytes, n.cfg.WriteTimeout, n.cfg.CloseTimeout, n.cfg.SlowTimeout},
 	}
 	if ws.Subprotocol() == "centrifuge-protobuf" || query.Get("format") == "protobuf" || query.Get("cf_protocol") == "protobuf" {
 		c.codec = codecProtobuf
@@ -75,7 +75,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 	c.subs = make(map[push.Channel]*following)
 	if !n.admit(c) {
 		c.close(push.CloseShutdown)
-		c.abort()
+		c.abort(gone)
 		return
 	}
 	n.spawn(func() {

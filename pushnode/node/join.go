@@ -69,10 +69,7 @@ func (c *client) join(ctx context.Context, name push.Channel, j *join) error {
 	for _, e := range p.entries {
 		j.result.Publications = append(j.result.Publications, hub.Wire(e))
 	}
-	if len(p.entries) > 0 {
-		n.metrics.recovered.Add(float64(len(p.entries)))
-		c.dirty.Store(true)
-	}
+	n.metrics.recovered.Add(float64(len(p.entries)))
 	j.sub.Took(from, p.entries, p.end)
 	return nil
 }
@@ -110,6 +107,14 @@ func (c *client) joinNow(ctx context.Context, j *join) error {
 // release makes the subscription live, after its reply was queued. Where pages
 // remain they are read one by one, each when the one before has been written.
 func (c *client) release(j *join) {
+	c.mu.Lock()
+	if f := c.subs[j.sub.Channel().Name()]; f != nil && f.sub == j.sub {
+		f.told = true
+	}
+	c.mu.Unlock()
+	if len(j.result.Publications) > 0 {
+		c.dirty.Store(true)
+	}
 	if !j.more && c.goLive(j.sub) {
 		return
 	}

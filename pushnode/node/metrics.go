@@ -13,6 +13,7 @@ type metrics struct {
 	connects       *prometheus.CounterVec
 	refused        *prometheus.CounterVec
 	closed         *prometheus.CounterVec
+	slow           *prometheus.CounterVec
 	dropped        *prometheus.CounterVec
 	entries        *prometheus.CounterVec
 	reads          *prometheus.CounterVec
@@ -41,6 +42,7 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		connects:       vec("connects_total", "Connect commands, by outcome.", "outcome"),
 		refused:        vec("handshakes_refused_total", "Handshakes that were refused, by reason.", "reason"),
 		closed:         vec("connections_closed_total", "Connections closed, by the reason of the close code.", "reason"),
+		slow:           vec("slow_total", "Connections that could not keep up, by what showed it: queue_full, write_timeout, blocked.", "reason"),
 		dropped:        vec("dropped_total", "What was not sent or kept, by reason.", "reason"),
 		entries:        vec("entries_total", "Entries that Dispatch delivered, by outcome.", "outcome"),
 		reads:          vec("reads_total", "Reads of a channel, by what they needed: log, inbox as well, or inbox_alone.", "source"),

@@ -29,7 +29,7 @@ type Config struct {
 	Origins []string    // page origins allowed besides the node's own, as scheme://host[:port]; "*" allows all
 
 	MaxConnections   int           // default: no limit
-	MaxSubscriptions int           // topics and others per connection; default 128
+	MaxSubscriptions int           // topics that one connection may subscribe to itself; default 128
 	MaxFrame         int64         // bytes a client may send in one frame; default 64 KiB
 	QueueBytes       int           // bytes that may wait for one connection; default 1 MiB
 	PingInterval     time.Duration // default 25 s
@@ -38,6 +38,7 @@ type Config struct {
 	CommandTimeout   time.Duration // for one command; below the clients' own 5 s; default 4.5 s
 	WriteTimeout     time.Duration // for a full socket to take anything; default 10 s
 	CloseTimeout     time.Duration // for a close frame to be taken and answered; default 5 s
+	SlowTimeout      time.Duration // for a slow client to take its close frame, so that it learns why; default 30 s
 	DrainTime        time.Duration // over which connections are closed at the end; default 20 s
 	RenewEvery       time.Duration // pace of the lease; default 5 s
 	BeatEvery        time.Duration // pace of comparing positions; default 30 s
@@ -56,6 +57,7 @@ func (c Config) withDefaults() Config {
 	set(&c.CommandTimeout, 4500*time.Millisecond)
 	set(&c.WriteTimeout, 10*time.Second)
 	set(&c.CloseTimeout, 5*time.Second)
+	set(&c.SlowTimeout, 30*time.Second)
 	set(&c.DrainTime, 20*time.Second)
 	set(&c.RenewEvery, 5*time.Second)
 	set(&c.BeatEvery, 30*time.Second)

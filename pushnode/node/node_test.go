@@ -300,7 +300,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestErrorReplies(t *testing.T) {
-	c := newCluster(t, node.Config{MaxSubscriptions: 4}, 1)
+	c := newCluster(t, node.Config{MaxSubscriptions: 2}, 1)
 	a := dial(t, c.nodes[0], "")
 	a.connect("42 room:* news", "")
 	tests := []struct {

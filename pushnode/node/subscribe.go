@@ -31,14 +31,19 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		return errBadRequest
 	}
 	c.mu.Lock()
-	identity, count, have := c.identity, len(c.subs), c.subs[name] != nil
+	identity, have, own := c.identity, c.subs[name] != nil, 0
+	for _, f := range c.subs {
+		if !f.server {
+			own++
+		}
+	}
 	c.mu.Unlock()
 	switch {
 	case have:
 		return errAlreadySubscribed
 	case !mayFollow(identity, name):
 		return errPermissionDenied
-	case count >= c.node.cfg.MaxSubscriptions:
+	case own >= c.node.cfg.MaxSubscriptions:
 		return errLimitExceeded
 	}
 	j := &join{position: wanted(req)}

@@ -84,6 +84,9 @@ func (c *client) positions(now time.Time) []store.Cursor {
 	}
 	var list []store.Cursor
 	for name, f := range c.subs {
+		if !f.told {
+			continue // what it recovered is not on its way yet
+		}
 		if pos := f.sub.Pos(); pos > f.proven {
 			list = append(list, store.Cursor{User: c.identity.User, Device: c.device, Channel: name, Received: pos, UpdatedAt: now})
 		}
