@@ -14,7 +14,14 @@ import (
 )
 
 // An embedded is a Redis in this process.
-type embedded struct{ mini *miniredis.Miniredis }
+type embedded struct {
+	mini          *miniredis.Miniredis
+	stop, stopped chan struct{}
+}
+
+// embeddedBeat is how often the embedded Redis is told that time has passed.
+// (Its own ClockTTL goes through all keys at every command.)
+const embeddedBeat = 50 * time.Millisecond
 
 // startEmbedded starts a miniredis on a free port of 127.0.0.1.
 func startEmbedded() (*embedded, error) {
@@ -22,13 +29,36 @@ func startEmbedded() (*embedded, error) {
 	if err := mini.Start(); err != nil {
 		return nil, fmt.Errorf("start the embedded redis: %w", err)
 	}
-	mini.ClockTTL(true) // its keys expire as time passes; by default only when it is told to
-	return &embedded{mini}, nil
+	e := &embedded{mini: mini, stop: make(chan struct{}), stopped: make(chan struct{})}
+	go e.tick()
+	return e, nil
+}
+
+// tick lets keys expire as time passes.
+func (e *embedded) tick() {
+	defer close(e.stopped)
+	beat := time.NewTicker(embeddedBeat)
+	defer beat.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-e.stop:
+			return
+		case now := <-beat.C:
+			e.mini.FastForward(now.Sub(last))
+			last = now
+		}
+	}
 }
 
 func (e *embedded) url() string { return "redis://" + e.mini.Addr() }
 func (e *embedded) flush()      { e.mini.FlushAll() }
-func (e *embedded) close()      { e.mini.Close() }
+
+func (e *embedded) close() {
+	close(e.stop)
+	<-e.stopped
+	e.mini.Close()
+}
 
 // flushURL empties the single Redis at rawURL.
 func flushURL(ctx context.Context, rawURL string) error {
