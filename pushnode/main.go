@@ -18,6 +18,7 @@ import (
 	"pushcluster/pushnode/address"
 	"pushcluster/pushnode/node"
 	"pushcluster/pushnode/verify"
+	"pushcluster/shared/clock"
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/secret"
@@ -65,7 +66,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err := st.Prepare(ctx); err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
 	}
-	reg, err := registry.Open(cfg.RedisURL, st, registry.Config{})
+	reg, err := registry.Open(cfg.RedisURL, st, registry.Config{Now: clock.Now()})
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}

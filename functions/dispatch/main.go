@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pushcluster/functions/dispatch/dispatchfn"
+	"pushcluster/shared/clock"
 	"pushcluster/shared/nodeclient"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/secret"
@@ -64,7 +65,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err := st.Prepare(ctx); err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
 	}
-	reg, err := registry.Open(cfg.RedisURL, st, registry.Config{})
+	reg, err := registry.Open(cfg.RedisURL, st, registry.Config{Now: clock.Now()})
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}

@@ -216,7 +216,7 @@ func (r *Registry) appendPipeline(ctx context.Context, a *appending, todo []int)
 			string(it.Message.ID), a.payloads[it.Message], floor, a.ask[i], uint64(it.Placed),
 			r.cfg.MaxEntries, r.cfg.MaxBytes, age, keep, uint64(it.Above))
 	}
-	sent := time.Now()
+	sent := r.cfg.Now()
 	_, _ = p.Exec(ctx) // each command has its own error
 	if now, err := clock.Result(); err == nil {
 		r.clock.heard(now, sent)

@@ -16,24 +16,26 @@ const maxClockTrip = 100 * time.Millisecond
 
 // A clock keeps Redis' time by this process' monotonic clock.
 type clock struct {
-	mu    sync.Mutex
-	redis time.Time // what Redis' clock said, without monotonic part
-	local time.Time // at this moment here
+	here func() time.Time // this machine's clock
+
+	mu    sync.Mutex // guards what follows
+	redis time.Time  // what Redis' clock said, without monotonic part
+	local time.Time  // at this moment here
 }
 
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.local.IsZero() {
-		return time.Now()
+		return c.here()
 	}
-	return c.redis.Add(time.Since(c.local))
+	return c.redis.Add(c.here().Sub(c.local))
 }
 
 // heard notes what Redis' clock said in a round trip that began at sent and
 // ended just now. A slow round trip is no news unless it is the first.
 func (c *clock) heard(redis, sent time.Time) {
-	trip := time.Since(sent)
+	trip := c.here().Sub(sent)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if trip > maxClockTrip && !c.local.IsZero() {

@@ -168,7 +168,7 @@ type leaseRead struct {
 // so that only a lease that was gone after the call began is left out. Reads
 // are shared, and begin 50 ms apart or more, which a call may have to wait.
 func (r *Registry) Nodes(ctx context.Context, want []push.NodeID) (map[push.NodeID]Lease, error) {
-	began := time.Now()
+	began := r.cfg.Now()
 	c, err := r.leasesSince(ctx, began.Add(-copyAge))
 	if err != nil {
 		return nil, err
@@ -181,6 +181,22 @@ func (r *Registry) Nodes(ctx context.Context, want []push.NodeID) (map[push.Node
 		return nil, err
 	}
 	live, _ = r.pick(c, want)
+	return live, nil
+}
+
+// Live returns every lease that is alive, as it was after the call began.
+func (r *Registry) Live(ctx context.Context) ([]Lease, error) {
+	c, err := r.leasesSince(ctx, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	now := r.Now()
+	var live []Lease
+	for _, l := range c.leases {
+		if l.until.After(now) {
+			live = append(live, l.Lease)
+		}
+	}
 	return live, nil
 }
 
@@ -213,10 +229,10 @@ func (r *Registry) leasesSince(ctx context.Context, since time.Time) (*leaseCopy
 		var rest time.Duration
 		if read == nil {
 			if l.copy != nil {
-				rest = copyRest - time.Since(l.copy.began)
+				rest = copyRest - r.cfg.Now().Sub(l.copy.began)
 			}
 			if rest <= 0 {
-				read = &leaseRead{began: time.Now(), done: make(chan struct{})}
+				read = &leaseRead{began: r.cfg.Now(), done: make(chan struct{})}
 				if err := r.goRun(func() { r.readLeases(read) }); err != nil {
 					l.mu.Unlock()
 					return nil, err
@@ -258,7 +274,7 @@ func wait(ctx context.Context, d time.Duration) error {
 func (r *Registry) readLeases(read *leaseRead) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Timeout)
 	defer cancel()
-	sent := time.Now()
+	sent := r.cfg.Now()
 	reply, err := r.rdb.Eval(ctx, nodesScript, []string{nodesKey}).Result()
 	var leases map[push.NodeID]leaseUntil
 	var now time.Time

@@ -1,9 +1,11 @@
 package registry_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,35 @@ import (
 	"pushcluster/shared/registry"
 	"pushcluster/shared/registry/registrytest"
 )
+
+func TestLive(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		terms := &registrytest.Terms{}
+		r := open(t, s, terms, registry.Config{})
+		want := func(want ...registry.Lease) {
+			t.Helper()
+			got, err := r.Live(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.SortFunc(got, func(a, b registry.Lease) int { return cmp.Compare(a.Node, b.Node) })
+			if !slices.Equal(got, want) {
+				t.Errorf("Live = %v, want %v", got, want)
+			}
+		}
+		want()
+		for _, l := range []registry.Lease{{Node: "n1"}, {Node: "n2", Draining: true}, {Node: "n3"}} {
+			if _, err := r.Grant(t.Context(), l); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(registry.Lease{Node: "n1"}, registry.Lease{Node: "n2", Draining: true}, registry.Lease{Node: "n3"})
+		if err := r.Release(t.Context(), "n1"); err != nil {
+			t.Fatal(err)
+		}
+		want(registry.Lease{Node: "n2", Draining: true}, registry.Lease{Node: "n3"})
+	})
+}
 
 func TestLease(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *registrytest.Server) {

@@ -49,6 +49,9 @@ type Config struct {
 	Keep time.Duration
 	// Lanes is how many pipelines of small operations run at once; 4.
 	Lanes int
+	// Now is this machine's clock; time.Now. Only its monotonic part counts: the
+	// time that calls are judged by is Redis'.
+	Now func() time.Time
 }
 
 func (c Config) withDefaults() Config {
@@ -70,6 +73,9 @@ func (c Config) withDefaults() Config {
 	set(&c.LeaseTime, 15*time.Second)
 	set(&c.Keep, 24*time.Hour)
 	num(&c.Lanes, 4)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	return c
 }
 
@@ -106,6 +112,7 @@ func New(client redis.UniversalClient, terms Terms, cfg Config) *Registry {
 		settling: make(chan struct{}, 1),
 	}
 	r.settling <- struct{}{}
+	r.clock.here = r.cfg.Now
 	r.lanes = newLanes(r)
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(c *redis.Client) { c.AddHook(dialCounter{&r.dials}) })

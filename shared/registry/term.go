@@ -42,7 +42,7 @@ type sight struct {
 // and starts the next term if Redis may have lost its memory. Its error means
 // that Redis or the store could not be asked.
 func (r *Registry) Term(ctx context.Context) (push.Term, error) {
-	return r.lookAgain(ctx, time.Now())
+	return r.lookAgain(ctx, r.cfg.Now())
 }
 
 // InTerm reports whether t is in force still: whether the marker is still
@@ -58,7 +58,7 @@ func (r *Registry) InTerm(ctx context.Context, t push.Term) (bool, error) {
 	if !r.suspect() {
 		return true, nil
 	}
-	now, err := r.lookAgain(ctx, time.Now())
+	now, err := r.lookAgain(ctx, r.cfg.Now())
 	return err == nil && now.Marker == t.Marker, err
 }
 
@@ -72,7 +72,7 @@ func (r *Registry) known(ctx context.Context) (push.Term, error) {
 	if t := r.term.Load(); t != nil {
 		return *t, nil
 	}
-	return r.lookAgain(ctx, time.Now())
+	return r.lookAgain(ctx, r.cfg.Now())
 }
 
 // still returns the term in force if it must be another than t, which a
@@ -81,7 +81,7 @@ func (r *Registry) still(ctx context.Context, t push.Term, marker string) (now p
 	if marker == t.Marker && !r.suspect() {
 		return t, true, nil
 	}
-	now, err = r.lookAgain(ctx, time.Now())
+	now, err = r.lookAgain(ctx, r.cfg.Now())
 	if err != nil {
 		return push.Term{}, false, err
 	}
@@ -135,7 +135,7 @@ func (r *Registry) lookAgain(ctx context.Context, since time.Time) (push.Term, e
 	if t := r.term.Load(); t != nil && r.looked.After(since) {
 		return *t, nil
 	}
-	began := time.Now()
+	began := r.cfg.Now()
 	s, err := r.look(ctx, nil)
 	if err != nil {
 		return push.Term{}, err
@@ -227,7 +227,7 @@ func (r *Registry) look(ctx context.Context, add func(redis.Pipeliner)) (sight, 
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
 	s := sight{dials: r.dials.Load()}
-	sent := time.Now()
+	sent := r.cfg.Now()
 	p := r.rdb.Pipeline()
 	if add != nil {
 		add(p)
