@@ -19,6 +19,8 @@ func (n *Node) Internal(callers *signature.Verifier) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/node/deliver", n.deliver)
 	mux.HandleFunc("POST /v1/node/disconnect", n.disconnect)
+	mux.HandleFunc("POST /v1/node/info", n.info)
+	mux.HandleFunc("POST /v1/node/revoke", n.revoke)
 	return signature.Require(callers, maxDeliver, mux)
 }
 
@@ -67,6 +69,55 @@ func (n *Node) disconnect(w http.ResponseWriter, r *http.Request) {
 	for _, c := range n.clientsOf(req.User) {
 		if req.Device == "" || c.device == req.Device {
 			c.close(push.CloseForced)
+			answer.Closed++
+		}
+	}
+	serve.JSON(w, http.StatusOK, answer)
+}
+
+// info answers which connections a user has here.
+func (n *Node) info(w http.ResponseWriter, r *http.Request) {
+	var req push.InfoRequest
+	if p := serve.Decode(w, r, 4<<10, &req); p != nil {
+		serve.Problem(w, r, p)
+		return
+	}
+	answer := push.InfoAnswer{Connections: []push.OpenConnection{}}
+	for _, c := range n.clientsOf(req.User) {
+		c.mu.Lock()
+		since := c.since
+		c.mu.Unlock()
+		if !since.IsZero() {
+			answer.Connections = append(answer.Connections, push.OpenConnection{Node: n.cfg.ID, Device: c.device, Since: since.UTC()})
+		}
+	}
+	serve.JSON(w, http.StatusOK, answer)
+}
+
+// revoke closes the connections whose tokens were revoked. The verifier is told
+// first, so that none of them comes back by what it keeps (see [Node.enroll]).
+func (n *Node) revoke(w http.ResponseWriter, r *http.Request) {
+	var req push.RevokeRequest
+	if p := serve.Decode(w, r, 4<<10, &req); p != nil {
+		serve.Problem(w, r, p)
+		return
+	}
+	if (req.User == "") == (req.TokenID == "") {
+		serve.Problem(w, r, push.NewProblem(push.CodeBadRequest, "one of user and jti is due"))
+		return
+	}
+	n.verifier.Revoke(req.Revocation)
+	clients := n.clientsOf(req.User)
+	if req.User == "" {
+		clients = n.allClients()
+	}
+	var answer push.DisconnectAnswer
+	for _, c := range clients {
+		c.mu.Lock()
+		covered := req.Covers(&c.identity)
+		c.mu.Unlock()
+		if covered {
+			c.close(push.CloseInvalidToken)
 			answer.Closed++
 		}
 	}

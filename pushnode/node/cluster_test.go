@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,11 +37,12 @@ func TestMain(m *testing.M) {
 }
 
 // tokens verifies tokens of the form "USER" or "USER topic topic*"; some words
-// stand for what can go wrong.
+// stand for what can go wrong. A token is its own id.
 type tokens struct {
 	mu      sync.Mutex
 	expires time.Time // of tokens that start with "short"
 	away    bool
+	revoked []push.Revocation
 }
 
 func (k *tokens) Verify(_ context.Context, token string) (push.Identity, error) {
@@ -55,11 +57,23 @@ func (k *tokens) Verify(_ context.Context, token string) (push.Identity, error) 
 	case user == "expired":
 		return push.Identity{}, verify.ErrExpired
 	}
-	identity := push.Identity{User: push.UserID(user), Topics: strings.Fields(topics)}
+	identity := push.Identity{User: push.UserID(user), TokenID: token, Topics: strings.Fields(topics)}
 	if short, ok := strings.CutPrefix(user, "short-"); ok {
 		identity.User, identity.ExpiresAt = push.UserID(short), k.expires
 	}
 	return identity, nil
+}
+
+func (k *tokens) Revoke(r push.Revocation) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.revoked = append(k.revoked, r)
+}
+
+func (k *tokens) Revoked(id *push.Identity) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.ContainsFunc(k.revoked, func(r push.Revocation) bool { return r.Covers(id) })
 }
 
 func (k *tokens) Ready(context.Context) error { return nil }

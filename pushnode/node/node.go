@@ -81,6 +81,10 @@ func (c Config) withDefaults() Config {
 type Verifier interface {
 	Verify(ctx context.Context, token string) (push.Identity, error)
 	Ready(ctx context.Context) error // nil if Auth answers
+	// Revoke has tokens count no more from now on; Revoked reports whether a
+	// token that was verified earlier is one of them.
+	Revoke(r push.Revocation)
+	Revoked(id *push.Identity) bool
 }
 
 // NewID returns the id of a new node whose internal port others reach at addr
@@ -199,7 +203,7 @@ func (n *Node) holdsLease(context.Context) error {
 }
 
 // enroll records that c is a connection of the identity's user. It reports
-// false if the node drains.
+// false if the node drains, or if the token was revoked since it was verified.
 func (n *Node) enroll(c *client, identity push.Identity) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -216,7 +220,9 @@ func (n *Node) enroll(c *client, identity push.Identity) bool {
 		n.users[identity.User] = make(map[*client]struct{})
 	}
 	n.users[identity.User][c] = struct{}{}
-	return true
+	// An order to close revoked connections tells the verifier first: either it
+	// finds this one, or this one finds that its token was revoked.
+	return !n.verifier.Revoked(&identity)
 }
 
 // admit takes a new connection in, unless the node drains or is full.

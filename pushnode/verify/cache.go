@@ -70,8 +70,8 @@ func (c *cache) keep(key cacheKey, life int64, identity push.Identity, now time.
 	c.young[key] = cached{identity, until}
 }
 
-func (c *cache) evict(user push.UserID) {
-	of := func(_ cacheKey, e cached) bool { return e.identity.User == user }
+func (c *cache) evict(which func(*push.Identity) bool) {
+	of := func(_ cacheKey, e cached) bool { return which(&e.identity) }
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.life++

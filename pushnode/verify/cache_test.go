@@ -91,6 +91,54 @@ func TestEvictWhileAsking(t *testing.T) {
 	want(t, v, "42", "", ErrInvalid)
 }
 
+// TestRevoke revokes tokens that Auth still takes: it has not heard yet.
+func TestRevoke(t *testing.T) {
+	tests := map[string]struct {
+		revoked push.Revocation
+		want    error // of a token of user 42, issued at moment, with the id t1
+	}{
+		"its user":               {push.Revocation{User: "42", At: moment}, ErrInvalid},
+		"its id":                 {push.Revocation{TokenID: "t1"}, ErrInvalid},
+		"older ones of the user": {push.Revocation{User: "42", At: moment.Add(-time.Millisecond)}, nil},
+		"another user":           {push.Revocation{User: "4", At: moment}, nil},
+		"another id":             {push.Revocation{TokenID: "t"}, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			a := newAuth(t)
+			v, clock := newVerifier(t, Config{}, a)
+			identity := push.Identity{User: "42", IssuedAt: moment, TokenID: "t1"}
+			a.set(func(w http.ResponseWriter, _ *http.Request) { serve.JSON(w, 200, identity) })
+			want(t, v, "t", "42", nil)
+			v.Revoke(tt.revoked)
+			if got := v.Revoked(&identity); got != (tt.want != nil) {
+				t.Errorf("Revoked = %v", got)
+			}
+			user := push.UserID("42")
+			if tt.want != nil {
+				user = ""
+			}
+			want(t, v, "t", user, tt.want)
+			clock.advance(revokedFor)
+			want(t, v, "t", "42", nil) // by then Auth decides alone
+		})
+	}
+}
+
+func TestRevokedIsBounded(t *testing.T) {
+	var l revokedList
+	for i := range maxRevoked + 1 {
+		l.add(push.Revocation{TokenID: fmt.Sprint(i)}, moment)
+	}
+	if len(l.list) != maxRevoked || l.covers(&push.Identity{TokenID: "0"}, moment) || !l.covers(&push.Identity{TokenID: fmt.Sprint(maxRevoked)}, moment) {
+		t.Errorf("%d are remembered, want %d, the newest", len(l.list), maxRevoked)
+	}
+	l.add(push.Revocation{TokenID: "later"}, moment.Add(revokedFor))
+	if len(l.list) != 1 {
+		t.Errorf("after their time %d are remembered, want the new one", len(l.list))
+	}
+}
+
 func BenchmarkVerifyCached(b *testing.B) {
 	v, err := New(Config{}, "http://127.0.0.1:1", http.DefaultClient, func() time.Time { return moment }, nil)
 	if err != nil {

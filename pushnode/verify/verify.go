@@ -49,6 +49,7 @@ type Verifier struct {
 	turns   chan struct{} // holds one value per question at Auth
 	flights flights
 	cache   *cache
+	revoked revokedList
 }
 
 // New returns a verifier that asks Auth at authURL (its base, without path)
@@ -94,7 +95,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (push.Identity, err
 	}
 	key := sum(token)
 	identity, life, ok := v.cache.find(key, v.now())
-	if ok {
+	if ok && !v.Revoked(&identity) {
 		v.metrics.answered("cache", nil)
 		return identity, nil
 	}
@@ -126,6 +127,9 @@ func (v *Verifier) ask(ctx context.Context, key cacheKey, life int64, token stri
 	if err != nil {
 		return push.Identity{}, err
 	}
+	if v.Revoked(&identity) {
+		return push.Identity{}, fmt.Errorf("%w: revoked", ErrInvalid) // and Auth does not know yet
+	}
 	now := v.now()
 	if !identity.ExpiresAt.IsZero() && !identity.ExpiresAt.After(now) {
 		return push.Identity{}, ErrExpired // while the answer travelled, or Auth's clock is behind
@@ -136,7 +140,9 @@ func (v *Verifier) ask(ctx context.Context, key cacheKey, life int64, token stri
 
 // Evict forgets what is known of the tokens of user: the next connection asks
 // Auth, and answers under way are not kept. Its cost grows with the cache.
-func (v *Verifier) Evict(user push.UserID) { v.cache.evict(user) }
+func (v *Verifier) Evict(user push.UserID) {
+	v.cache.evict(func(id *push.Identity) bool { return id.User == user })
+}
 
 // EvictAll forgets everything, as Evict does for one user.
 func (v *Verifier) EvictAll() { v.cache.evictAll() }

@@ -98,6 +98,24 @@ func (c *Client) Disconnect(ctx context.Context, node push.NodeID, req push.Disc
 	return answer, nil
 }
 
+// Info asks the node which connections a user has there.
+func (c *Client) Info(ctx context.Context, node push.NodeID, req push.InfoRequest) (push.InfoAnswer, error) {
+	var answer push.InfoAnswer
+	if err := c.post(ctx, node, "/v1/node/info", &req, &answer); err != nil {
+		return push.InfoAnswer{}, fmt.Errorf("ask %s about a user: %w", node, err)
+	}
+	return answer, nil
+}
+
+// Revoke has the node close connections whose tokens were revoked.
+func (c *Client) Revoke(ctx context.Context, node push.NodeID, req push.RevokeRequest) (push.DisconnectAnswer, error) {
+	var answer push.DisconnectAnswer
+	if err := c.post(ctx, node, "/v1/node/revoke", &req, &answer); err != nil {
+		return push.DisconnectAnswer{}, fmt.Errorf("revoke on %s: %w", node, err)
+	}
+	return answer, nil
+}
+
 func (c *Client) post(ctx context.Context, node push.NodeID, path string, body, answer any) error {
 	addr := node.Addr()
 	if addr == "" {
@@ -114,7 +132,7 @@ func (c *Client) post(ctx context.Context, node push.NodeID, path string, body, 
 		return fmt.Errorf("%w: its id holds no usable address", ErrUnreachable)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	// Both requests may be repeated. Without a value this is not sent; it lets
+	// All requests may be repeated. Without a value this is not sent; it lets
 	// the transport try again when a kept connection turns out to be closed.
 	req.Header["Idempotency-Key"] = nil
 	res, err := c.http.Do(req)

@@ -89,6 +89,36 @@ func TestDisconnect(t *testing.T) {
 	}
 }
 
+func TestInfo(t *testing.T) {
+	since := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	id := node(t, func(w http.ResponseWriter, r *http.Request) {
+		var got push.InfoRequest
+		if p := serve.Decode(w, r, 1<<20, &got); p != nil || got.User != "42" || r.URL.Path != "/v1/node/info" {
+			t.Errorf("the node got %+v at %s, %v", got, r.URL.Path, p)
+		}
+		serve.JSON(w, 200, push.InfoAnswer{Connections: []push.OpenConnection{{Device: "phone", Since: since}}})
+	})
+	answer, err := client(t, secretA).Info(t.Context(), id, push.InfoRequest{User: "42"})
+	if err != nil || len(answer.Connections) != 1 || answer.Connections[0] != (push.OpenConnection{Device: "phone", Since: since}) {
+		t.Errorf("Info = %+v, %v", answer, err)
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	want := push.Revocation{TokenID: "t1", At: time.Unix(1, 0).UTC(), Until: time.Unix(2, 0).UTC()}
+	id := node(t, func(w http.ResponseWriter, r *http.Request) {
+		var got push.RevokeRequest
+		if p := serve.Decode(w, r, 1<<20, &got); p != nil || got.Revocation != want || r.URL.Path != "/v1/node/revoke" {
+			t.Errorf("the node got %+v at %s, %v", got, r.URL.Path, p)
+		}
+		serve.JSON(w, 200, push.DisconnectAnswer{Closed: 2})
+	})
+	answer, err := client(t, secretA).Revoke(t.Context(), id, push.RevokeRequest{Revocation: want})
+	if err != nil || answer.Closed != 2 {
+		t.Errorf("Revoke = %+v, %v, want 2 closed", answer, err)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	problem := func(p *push.Problem) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) { serve.Problem(w, r, p) }

@@ -18,6 +18,7 @@ type VerifyRequest struct {
 type Identity struct {
 	User      UserID          `json:"user"`
 	ExpiresAt time.Time       `json:"expires_at,omitzero"` // zero: the token has no expiry
+	IssuedAt  time.Time       `json:"issued_at,omitzero"`  // zero: the token does not say
 	TokenID   string          `json:"jti,omitempty"`
 	Channels  []Channel       `json:"channels,omitempty"` // the server subscribes the connection to these
 	Topics    []string        `json:"topics,omitempty"`   // what a client may subscribe to: names, or a prefix ending in '*'
@@ -71,16 +72,4 @@ type DeliverAnswer struct {
 	// Unknown lists channels that have no connection here. The sender removes
 	// their routes under the registrations that brought it here.
 	Unknown []Channel `json:"unknown,omitempty"`
-}
-
-// A DisconnectRequest closes the connections of a user, or of one device of a
-// user, on one node: POST /v1/node/disconnect.
-type DisconnectRequest struct {
-	User   UserID `json:"user"`
-	Device Device `json:"device,omitempty"` // empty: every device
-}
-
-// A DisconnectAnswer says how many connections were closed.
-type DisconnectAnswer struct {
-	Closed int `json:"closed"`
 }

@@ -311,15 +311,6 @@ type DeviceState struct {
 	Spared bool
 }
 
-// A Revocation makes tokens count no more, until it ends: those of User that
-// were issued at or before At, or the one token that has TokenID.
-type Revocation struct {
-	User    push.UserID
-	TokenID string // where User is empty
-	At      time.Time
-	Until   time.Time
-}
-
 // Control keeps the few facts that all components must agree on.
 type Control interface {
 	// Term returns the newest term, the zero Term if there was none.
@@ -334,8 +325,8 @@ type Control interface {
 	// AddRevocation keeps r until r.Until. If the same user or token is revoked
 	// already, the later At and the later Until count. If most others have not
 	// ended at now, the error wraps [ErrFull] and nothing is kept.
-	AddRevocation(ctx context.Context, r Revocation, now time.Time, most int) error
+	AddRevocation(ctx context.Context, r push.Revocation, now time.Time, most int) error
 	// ListRevocations returns the revocations that have not ended at now, in no
 	// particular order.
-	ListRevocations(ctx context.Context, now time.Time) ([]Revocation, error)
+	ListRevocations(ctx context.Context, now time.Time) ([]push.Revocation, error)
 }

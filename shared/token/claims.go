@@ -142,7 +142,7 @@ func (c claims) identity() (push.Identity, error) {
 		return push.Identity{}, err
 	}
 	return push.Identity{
-		User: user, ExpiresAt: c.exp, TokenID: c.jti,
+		User: user, ExpiresAt: c.exp, IssuedAt: c.iat, TokenID: c.jti,
 		Channels: channels, Topics: c.topics, Info: c.info,
 	}, nil
 }

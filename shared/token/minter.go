@@ -60,7 +60,8 @@ func NewMinter(cfg Config, now func() time.Time) (*Minter, error) {
 }
 
 // Mint returns a token that says what g says, under a new id, and when it
-// expires, to the second. What a verifier would refuse is a
+// expires, to the second. When it was issued it tells to the millisecond, so
+// that a user who was revoked may come back at once. What a verifier would refuse is a
 // [*Rejection].
 func (m *Minter) Mint(g Grant) (text string, expiresAt time.Time, err error) {
 	if g.TTL == 0 {
@@ -80,14 +81,14 @@ func (m *Minter) Mint(g Grant) (text string, expiresAt time.Time, err error) {
 	body, err := json.Marshal(struct {
 		Subject  push.UserID     `json:"sub"`
 		Expires  int64           `json:"exp"`
-		IssuedAt int64           `json:"iat"`
+		IssuedAt float64         `json:"iat"`
 		ID       string          `json:"jti"`
 		Issuer   string          `json:"iss,omitempty"`
 		Audience string          `json:"aud,omitempty"`
 		Channels []push.Channel  `json:"channels,omitempty"`
 		Topics   []string        `json:"topics,omitempty"`
 		Info     json.RawMessage `json:"info,omitempty"`
-	}{g.User, expiresAt.Unix(), now.Unix(), rand.Text(), m.cfg.Issuer, m.cfg.Audience, g.Channels, g.Topics, g.Info})
+	}{g.User, expiresAt.Unix(), float64(now.UnixMilli()) / 1000, rand.Text(), m.cfg.Issuer, m.cfg.Audience, g.Channels, g.Topics, g.Info})
 	if err != nil {
 		return "", time.Time{}, reject("info is not JSON")
 	}

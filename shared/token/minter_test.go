@@ -43,7 +43,7 @@ func TestMintAndVerify(t *testing.T) {
 			}
 			got.TokenID = ""
 			want := push.Identity{
-				User: "42", ExpiresAt: moment.Add(time.Minute), Channels: []push.Channel{"news"},
+				User: "42", ExpiresAt: moment.Add(time.Minute), IssuedAt: moment, Channels: []push.Channel{"news"},
 				Topics: []string{"room:*"}, Info: json.RawMessage(`{"a":1}`),
 			}
 			if !reflect.DeepEqual(got, want) || !expiresAt.Equal(want.ExpiresAt) {

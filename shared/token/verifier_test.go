@@ -38,7 +38,7 @@ func TestVerifyReadsClaims(t *testing.T) {
 		"null is absent":      {`{"sub":"42","exp":null,"info":null,"channels":null,"subs":null,"aud":null}`, push.Identity{User: "42"}},
 		"unknown claims":      {`{"sub":"42","email":"a@example.com","meta":{}}`, push.Identity{User: "42"}},
 		"names match by case": {`{"sub":"42","SUB":"43","Exp":1}`, push.Identity{User: "42"}},
-		"nbf within leeway":   {fmt.Sprintf(`{"sub":"42","nbf":%d,"iat":%d}`, unix(29*time.Second), unix(29*time.Second)), push.Identity{User: "42"}},
+		"nbf within leeway":   {fmt.Sprintf(`{"sub":"42","nbf":%d,"iat":%d}`, unix(29*time.Second), unix(29*time.Second)), push.Identity{User: "42", IssuedAt: moment.Add(29 * time.Second)}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

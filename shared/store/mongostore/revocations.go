@@ -13,7 +13,7 @@ import (
 	"pushcluster/shared/store"
 )
 
-// A revocationDoc is a [store.Revocation] in the collection control, which holds
+// A revocationDoc is a [push.Revocation] in the collection control, which holds
 // nothing else that ends.
 type revocationDoc struct {
 	ID    string        `bson:"_id"`
@@ -24,7 +24,7 @@ type revocationDoc struct {
 }
 
 // AddRevocation keeps a revocation; see [store.Control].
-func (s *Store) AddRevocation(ctx context.Context, r store.Revocation, now time.Time, most int) error {
+func (s *Store) AddRevocation(ctx context.Context, r push.Revocation, now time.Time, most int) error {
 	ctx, cancel, err := s.deadline(ctx)
 	if err != nil {
 		return fmt.Errorf("keep a revocation: %w", err)
@@ -74,7 +74,7 @@ func (s *Store) roomForRevocation(ctx context.Context, id string, now time.Time,
 }
 
 // ListRevocations returns what is revoked at now; see [store.Control].
-func (s *Store) ListRevocations(ctx context.Context, now time.Time) ([]store.Revocation, error) {
+func (s *Store) ListRevocations(ctx context.Context, now time.Time) ([]push.Revocation, error) {
 	ctx, cancel, err := s.deadline(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list revocations: %w", err)
@@ -84,9 +84,9 @@ func (s *Store) ListRevocations(ctx context.Context, now time.Time) ([]store.Rev
 	if err != nil {
 		return nil, fmt.Errorf("list revocations: %w", err)
 	}
-	list := make([]store.Revocation, len(found))
+	list := make([]push.Revocation, len(found))
 	for i, d := range found {
-		list[i] = store.Revocation{User: push.UserID(d.User), TokenID: d.Token, At: moment(d.At), Until: moment(d.Until)}
+		list[i] = push.Revocation{User: push.UserID(d.User), TokenID: d.Token, At: moment(d.At), Until: moment(d.Until)}
 	}
 	return list, nil
 }

@@ -45,7 +45,7 @@ func TestQueryPlans(t *testing.T) {
 		"UserCursors":    second(s.LoadUserCursors(ctx, "u", 1)),
 		"ListDevices":    second(s.ListDevices(ctx, store.DevicesQuery{Channel: "c", Offset: 1})),
 		"Spare":          s.Spare(ctx, []store.Spared{{User: "u", Device: "d", Channel: "c"}}),
-		"AddRevocation":  s.AddRevocation(ctx, store.Revocation{User: "u"}, time.Now(), 1),
+		"AddRevocation":  s.AddRevocation(ctx, push.Revocation{User: "u"}, time.Now(), 1),
 		"Revocations":    second(s.ListRevocations(ctx, time.Now())),
 		"SwapTerm":       second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})),
 		"Term":           second(s.Term(ctx)),

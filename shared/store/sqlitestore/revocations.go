@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"time"
 
+	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
 
 // AddRevocation keeps a revocation; see [store.Control].
-func (s *Store) AddRevocation(ctx context.Context, r store.Revocation, now time.Time, most int) error {
+func (s *Store) AddRevocation(ctx context.Context, r push.Revocation, now time.Time, most int) error {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	err := s.writer.do(ctx, 1, func(t *tx) error {
@@ -34,13 +35,13 @@ func (s *Store) AddRevocation(ctx context.Context, r store.Revocation, now time.
 }
 
 // ListRevocations returns what is revoked at now; see [store.Control].
-func (s *Store) ListRevocations(ctx context.Context, now time.Time) ([]store.Revocation, error) {
+func (s *Store) ListRevocations(ctx context.Context, now time.Time) ([]push.Revocation, error) {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	var list []store.Revocation
+	var list []push.Revocation
 	const text = `SELECT user, token, at, until FROM revocations WHERE until > ?`
 	err := s.query(ctx, text, []any{millis(now)}, func(scan func(...any) error) (bool, error) {
-		var r store.Revocation
+		var r push.Revocation
 		var at, until int64
 		if err := scan(&r.User, &r.TokenID, &at, &until); err != nil {
 			return false, err

@@ -139,7 +139,7 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		},
 		"Spare": func(ctx context.Context) error { return s.Spare(ctx, []store.Spared{spared("u", "d", 1, 2)}) },
 		"AddRevocation": func(ctx context.Context) error {
-			return s.AddRevocation(ctx, store.Revocation{User: "u", At: base, Until: base.Add(1)}, base, 1)
+			return s.AddRevocation(ctx, push.Revocation{User: "u", At: base, Until: base.Add(1)}, base, 1)
 		},
 		"ListRevocations": func(ctx context.Context) error { return second(s.ListRevocations(ctx, base)) },
 		"Term":            func(ctx context.Context) error { return second(s.Term(ctx)) },

@@ -20,17 +20,17 @@ var revocationTests = []test{
 
 const manyRevocations = 100
 
-func revoke(t *testing.T, s store.Store, r store.Revocation) {
+func revoke(t *testing.T, s store.Store, r push.Revocation) {
 	t.Helper()
 	check(t, s.AddRevocation(t.Context(), r, base, manyRevocations))
 }
 
 // revoked returns what is revoked at now, users first.
-func revoked(t *testing.T, s store.Store, now time.Time) []store.Revocation {
+func revoked(t *testing.T, s store.Store, now time.Time) []push.Revocation {
 	t.Helper()
 	list, err := s.ListRevocations(t.Context(), now)
 	check(t, err)
-	slices.SortFunc(list, func(a, b store.Revocation) int {
+	slices.SortFunc(list, func(a, b push.Revocation) int {
 		return cmp.Or(cmp.Compare(a.TokenID, b.TokenID), cmp.Compare(a.User, b.User))
 	})
 	return list
@@ -40,17 +40,17 @@ func testRevocations(t *testing.T, s store.Store) {
 	if got := revoked(t, s, base); len(got) != 0 {
 		t.Errorf("at first %v is revoked", got)
 	}
-	user := store.Revocation{User: "42", At: base, Until: base.Add(time.Hour)}
-	token := store.Revocation{TokenID: "42", At: base.Add(time.Second), Until: base.Add(time.Minute)}
+	user := push.Revocation{User: "42", At: base, Until: base.Add(time.Hour)}
+	token := push.Revocation{TokenID: "42", At: base.Add(time.Second), Until: base.Add(time.Minute)}
 	revoke(t, s, user)
 	revoke(t, s, token)
 	for _, step := range []struct {
 		after time.Duration
-		want  []store.Revocation
+		want  []push.Revocation
 	}{
-		{0, []store.Revocation{user, token}},
-		{time.Minute - time.Millisecond, []store.Revocation{user, token}},
-		{time.Minute, []store.Revocation{user}},
+		{0, []push.Revocation{user, token}},
+		{time.Minute - time.Millisecond, []push.Revocation{user, token}},
+		{time.Minute, []push.Revocation{user}},
 		{time.Hour, nil},
 	} {
 		if got := revoked(t, s, base.Add(step.after)); !slices.Equal(got, step.want) {
@@ -63,16 +63,16 @@ func testRevocations(t *testing.T, s store.Store) {
 }
 
 func testRevokeTwice(t *testing.T, s store.Store) {
-	r := func(at, until time.Duration) store.Revocation {
-		return store.Revocation{User: "u", At: base.Add(at), Until: base.Add(until)}
+	r := func(at, until time.Duration) push.Revocation {
+		return push.Revocation{User: "u", At: base.Add(at), Until: base.Add(until)}
 	}
-	for _, step := range []struct{ add, want store.Revocation }{
+	for _, step := range []struct{ add, want push.Revocation }{
 		{r(time.Second, time.Hour), r(time.Second, time.Hour)},
 		{r(time.Minute, time.Minute), r(time.Minute, time.Hour)},
 		{r(0, 2*time.Hour), r(time.Minute, 2*time.Hour)},
 	} {
 		revoke(t, s, step.add)
-		if got := revoked(t, s, base); !slices.Equal(got, []store.Revocation{step.want}) {
+		if got := revoked(t, s, base); !slices.Equal(got, []push.Revocation{step.want}) {
 			t.Errorf("after adding %+v %+v are revoked, want %+v", step.add, got, step.want)
 		}
 	}
@@ -80,7 +80,7 @@ func testRevokeTwice(t *testing.T, s store.Store) {
 
 func testRevocationsFull(t *testing.T, s store.Store) {
 	add := func(user push.UserID, now time.Time) error {
-		return s.AddRevocation(t.Context(), store.Revocation{User: user, At: now, Until: now.Add(time.Hour)}, now, 2)
+		return s.AddRevocation(t.Context(), push.Revocation{User: user, At: now, Until: now.Add(time.Hour)}, now, 2)
 	}
 	check(t, add("1", base))
 	check(t, add("2", base))
@@ -101,8 +101,8 @@ func testSweepRevocations(t *testing.T, s store.Store) {
 	}
 	epoch, err := s.Epoch(t.Context())
 	check(t, err)
-	revoke(t, s, store.Revocation{User: "u", At: base, Until: base.Add(time.Minute)})
-	revoke(t, s, store.Revocation{TokenID: "j", At: base, Until: base.Add(time.Hour)})
+	revoke(t, s, push.Revocation{User: "u", At: base, Until: base.Add(time.Minute)})
+	revoke(t, s, push.Revocation{TokenID: "j", At: base, Until: base.Add(time.Hour)})
 	for _, step := range []struct {
 		after time.Duration
 		want  int
