@@ -6,6 +6,7 @@ import (
 
 	"pushcluster/pushnode/hub"
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 )
 
 // counter is the cheapest connection there is: it encodes and counts.
@@ -17,6 +18,8 @@ func (c *counter) Publish(p *hub.Publication) {
 	}
 }
 
+func (c *counter) Omit(push.Channel, store.Omission) {}
+
 // BenchmarkDeliver gives one message after another to one channel of that many
 // subscriptions; the messages' encoding is included, once for all of them.
 func BenchmarkDeliver(b *testing.B) {
@@ -27,7 +30,7 @@ func BenchmarkDeliver(b *testing.B) {
 			for range subs {
 				sub := h.Subscribe("news", &conn)
 				sub.Start(1)
-				sub.Took(sub.Reading(), nil, 1)
+				sub.Took(sub.Reading(), hub.Page{End: 1})
 				sub.GoLive()
 			}
 			e := entry("news", 1, 0)
@@ -54,7 +57,7 @@ func BenchmarkPersonal(b *testing.B) {
 				entries[i] = entry(push.Personal(push.UserID(fmt.Sprint(i))), 1, 0)
 				sub := h.Subscribe(entries[i].Channel, &conn)
 				sub.Start(1)
-				sub.Took(sub.Reading(), nil, 1)
+				sub.Took(sub.Reading(), hub.Page{End: 1})
 				sub.GoLive()
 			}
 			b.ReportAllocs()

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 )
 
 // A Channel is one channel with local subscriptions.
@@ -122,12 +123,22 @@ func (ch *Channel) advance(e push.Entry) {
 		ch.keep(e)
 	}
 	if e.Message.Expired(ch.cfg.Now()) {
+		ch.omit(store.Omission{First: e.Offset, Last: e.Offset, ExpiresAt: e.Message.ExpiresAt})
 		return
 	}
 	p := &Publication{Entry: e}
 	for _, sub := range ch.subs {
 		if sub.live {
 			sub.give(p)
+		}
+	}
+}
+
+// omit tells the live subscriptions what they are not given.
+func (ch *Channel) omit(o store.Omission) {
+	for _, sub := range ch.subs {
+		if sub.live && sub.pos < o.Last {
+			sub.conn.Omit(ch.name, o)
 		}
 	}
 }
@@ -171,15 +182,13 @@ func (ch *Channel) beginCatch() {
 	ch.catch = ch.mark()
 }
 
-// CaughtUp takes what a read from after returned: what the channel holds for
-// clients above after, up to and including end. more is true if there may be
-// entries beyond end. The owner of the catch-up reads again, from next, until
-// done is true, which ends its ownership.
-func (ch *Channel) CaughtUp(after push.Offset, entries []push.Entry, end push.Offset, more bool) (next push.Offset, done bool) {
+// CaughtUp takes what a read from after returned. The owner of the catch-up
+// reads again, from next, until done is true, which ends its ownership.
+func (ch *Channel) CaughtUp(after push.Offset, p Page) (next push.Offset, done bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	ch.apply(after, entries, end)
-	if !ch.gone && (more || !ch.drain(ch.catch)) {
+	ch.apply(after, p)
+	if !ch.gone && (p.More || !ch.drain(ch.catch)) {
 		ch.catch = ch.mark()
 		return ch.last, false
 	}
@@ -189,13 +198,13 @@ func (ch *Channel) CaughtUp(after push.Offset, entries []push.Entry, end push.Of
 }
 
 // Apply gives the live subscriptions what a read from after returned, which is
-// whole up to and including end but may lack what was appended lately. Unlike
-// [Channel.CaughtUp] it ends nothing and passes on nothing held beyond end.
-func (ch *Channel) Apply(after push.Offset, entries []push.Entry, end push.Offset) {
+// whole up to its end but may lack what was appended lately. Unlike
+// [Channel.CaughtUp] it ends nothing and passes on nothing held beyond that.
+func (ch *Channel) Apply(after push.Offset, p Page) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	if ch.started {
-		ch.apply(after, entries, end)
+		ch.apply(after, p)
 	}
 }
 
@@ -216,12 +225,12 @@ func (ch *Channel) drain(m readMark) bool {
 	return true
 }
 
-// apply gives the entries of a read that began at after to the live
-// subscriptions that lack them: a read made for one serves all. A read that
-// began beyond last cannot: what lies between is unknown.
-func (ch *Channel) apply(after push.Offset, entries []push.Entry, end push.Offset) {
+// apply gives what a read that began at after returned to the live
+// subscriptions that lack it: a read made for one serves all. A read that began
+// beyond last cannot: what lies between is unknown.
+func (ch *Channel) apply(after push.Offset, p Page) {
 	if !ch.started {
-		for _, e := range entries {
+		for _, e := range p.Entries {
 			ch.keep(e)
 		}
 		return
@@ -229,10 +238,15 @@ func (ch *Channel) apply(after push.Offset, entries []push.Entry, end push.Offse
 	if after > ch.last {
 		return
 	}
-	for _, e := range ch.hold.merge(after, entries, end) {
+	for _, o := range p.Omitted {
+		if o.Last > ch.last {
+			ch.omit(o)
+		}
+	}
+	for _, e := range ch.hold.merge(after, p.Entries, p.End) {
 		if e.Offset > ch.last {
 			ch.advance(e)
 		}
 	}
-	ch.last = max(ch.last, end) // what lies between last and end is for nobody
+	ch.last = max(ch.last, p.End) // what lies between last and the end is for nobody
 }

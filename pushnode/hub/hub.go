@@ -24,12 +24,26 @@ import (
 	"time"
 
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 )
 
 // A Connection is what a subscription gives publications to.
 type Connection interface {
 	// Publish queues p. It never blocks and never calls back into the hub.
 	Publish(p *Publication)
+	// Omit says that the connection is not given the entries of o, because they
+	// have expired or were superseded, and that what comes next lies beyond
+	// them. It never blocks and never calls back into the hub.
+	Omit(channel push.Channel, o store.Omission)
+}
+
+// A Page is what a read of a channel after some offset returned: what the
+// channel holds for clients up to and including End.
+type Page struct {
+	Entries []push.Entry     // by rising offset
+	Omitted []store.Omission // what there was besides; by rising offset
+	End     push.Offset
+	More    bool // there may be entries beyond End
 }
 
 // shards is how many locks the map of channels has: a power of two, enough that

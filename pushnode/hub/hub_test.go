@@ -10,12 +10,15 @@ import (
 
 	"pushcluster/pushnode/hub"
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 )
 
 // received is a client that writes down what it was given.
-type received struct{ offsets []push.Offset }
+type received struct{ offsets, omitted []push.Offset }
 
 func (r *received) Publish(p *hub.Publication) { r.offsets = append(r.offsets, p.Offset) }
+
+func (r *received) Omit(_ push.Channel, o store.Omission) { r.omitted = append(r.omitted, o.First) }
 
 func entry(ch push.Channel, offset, prev push.Offset) push.Entry {
 	return push.Entry{Channel: ch, Offset: offset, Prev: prev, Message: &push.Message{
@@ -28,7 +31,7 @@ func live(t *testing.T, h *hub.Hub, ch push.Channel, conn hub.Connection, pos pu
 	t.Helper()
 	sub := h.Subscribe(ch, conn)
 	sub.Start(pos)
-	sub.Took(sub.Reading(), nil, pos)
+	sub.Took(sub.Reading(), hub.Page{End: pos})
 	if got := sub.GoLive(); got != hub.Live {
 		t.Fatalf("GoLive = %v, want Live", got)
 	}
@@ -78,6 +81,9 @@ func TestExpiredIsPassedOver(t *testing.T) {
 	h.Deliver(entry("news", 12, 11))
 	if want := []push.Offset{12}; !slices.Equal(conn.offsets, want) {
 		t.Errorf("given %v, want %v", conn.offsets, want)
+	}
+	if want := []push.Offset{11}; !slices.Equal(conn.omitted, want) {
+		t.Errorf("was told that %v are omitted, want %v", conn.omitted, want)
 	}
 	if sub.Pos() != 12 {
 		t.Errorf("Pos = %d, want 12", sub.Pos())
@@ -196,7 +202,7 @@ func (w *world) catchUp() {
 		w.read = true
 		return
 	}
-	next, done := w.catch.CaughtUp(w.next, w.page, pageEnd(w.next, w.page), w.more)
+	next, done := w.catch.CaughtUp(w.next, hub.Page{Entries: w.page, End: pageEnd(w.next, w.page), More: w.more})
 	w.next, w.read = next, false
 	if done {
 		w.catch = nil
@@ -235,7 +241,7 @@ func (w *world) step(c *client) {
 		for _, e := range c.page {
 			c.offsets = append(c.offsets, e.Offset)
 		}
-		c.sub.Took(c.after, c.page, pageEnd(c.after, c.page))
+		c.sub.Took(c.after, hub.Page{Entries: c.page, End: pageEnd(c.after, c.page)})
 		c.stage = 0
 		if c.more {
 			return

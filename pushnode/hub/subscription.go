@@ -50,24 +50,24 @@ func (sub *Subscription) Reading() (after push.Offset) {
 	return sub.pos
 }
 
-// Merge returns entries, which a read from after to end returned, with what the
-// channel holds in that range and the read lacks.
-func (sub *Subscription) Merge(after push.Offset, entries []push.Entry, end push.Offset) []push.Entry {
+// Merge returns p, which a read from after returned, with what the channel
+// holds in that range and the read lacks.
+func (sub *Subscription) Merge(after push.Offset, p Page) Page {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	return ch.hold.merge(after, entries, end)
+	p.Entries = ch.hold.merge(after, p.Entries, p.End)
+	return p
 }
 
-// Took notes that the client was given entries: all that the channel holds for
-// it above after, up to and including end. What other live subscriptions lack
-// of it they are given now.
-func (sub *Subscription) Took(after push.Offset, entries []push.Entry, end push.Offset) {
+// Took notes that the client was given p, which a read from after returned.
+// What other live subscriptions lack of it they are given now.
+func (sub *Subscription) Took(after push.Offset, p Page) {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	sub.pos = max(sub.pos, end)
-	ch.apply(after, entries, end)
+	sub.pos = max(sub.pos, p.End)
+	ch.apply(after, p)
 }
 
 // A State is what [Subscription.GoLive] came to.

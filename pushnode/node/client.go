@@ -26,6 +26,9 @@ type client struct {
 	framePing bool // pings are WebSocket ping frames, not protocol pings
 	hello     *push.Identity
 
+	// Fixed before the client's first subscription.
+	user push.UserID
+
 	// Owned by the reader, which runs the commands one after another.
 	refused time.Time // connect was answered with an error; nothing more is heard
 
@@ -143,6 +146,20 @@ func (c *client) handle(ctx context.Context, cmd *protocol.Command) {
 		c.fail(cmd, err)
 	} else if reply != nil {
 		c.reply(cmd.Id, reply)
+	}
+}
+
+// Omit notes that the client's device is not given what o says (hub.Connection).
+func (c *client) Omit(channel push.Channel, o store.Omission) {
+	if c.device == "" {
+		return
+	}
+	c.node.cursors.spare(store.Spared{User: c.user, Device: c.device, Channel: channel, Omission: o})
+}
+
+func (c *client) omitAll(channel push.Channel, list []store.Omission) {
+	for _, o := range list {
+		c.Omit(channel, o)
 	}
 }
 

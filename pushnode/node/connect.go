@@ -193,7 +193,7 @@ func (c *client) keepNewCursors(ctx context.Context, user push.UserID, joins []*
 	var fresh []store.Cursor
 	for _, j := range joins {
 		name := j.sub.Channel().Name()
-		cur := store.Cursor{User: user, Device: c.device, Channel: name, Received: j.start, UpdatedAt: c.node.now()}
+		cur := store.Cursor{User: user, Device: c.device, Channel: name, Received: j.start, Start: j.start, UpdatedAt: c.node.now()}
 		if old, ok := known[name]; !ok {
 			fresh = append(fresh, cur)
 		} else if j.start > old.Received {

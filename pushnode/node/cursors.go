@@ -26,6 +26,7 @@ type cursorWriter struct {
 
 	mu      sync.Mutex // guards what follows
 	pending map[cursorKey]store.Cursor
+	spared  []store.Spared
 }
 
 type cursorKey struct {
@@ -53,6 +54,18 @@ func (w *cursorWriter) advance(cur store.Cursor) {
 	w.pending[keyOf(cur)] = cur
 }
 
+// spare notes that a device was not given something that its cursor will pass.
+// It is written before any cursor that is noted later. It never blocks.
+func (w *cursorWriter) spare(s store.Spared) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.spared) >= maxCursors {
+		w.metrics.dropped.WithLabelValues("spared").Inc()
+		return
+	}
+	w.spared = append(w.spared, s)
+}
+
 // drop forgets what waits for one cursor.
 func (w *cursorWriter) drop(user push.UserID, device push.Device, channel push.Channel) {
 	w.mu.Lock()
@@ -74,25 +87,41 @@ func (w *cursorWriter) run(ctx context.Context) error {
 	}
 }
 
-// flush writes what has gathered. What could not be written waits on.
+// flush writes what has gathered, exceptions before the cursors that pass them.
+// What could not be written waits on.
 func (w *cursorWriter) flush(ctx context.Context) {
 	w.mu.Lock()
+	spared := w.spared
+	w.spared = nil
 	batch := make([]store.Cursor, 0, len(w.pending))
 	for _, cur := range w.pending {
 		batch = append(batch, cur)
 	}
 	w.pending = nil
 	w.mu.Unlock()
+	if len(spared) > 0 {
+		if err := w.store.Spare(ctx, spared); err != nil {
+			w.putBack(err, batch, spared)
+			return
+		}
+	}
 	if len(batch) == 0 {
 		return
 	}
 	if err := w.store.AdvanceCursors(ctx, batch); err != nil {
-		w.metrics.cursorFailures.Inc()
-		w.log.Warn("cursors not written, they wait", "count", len(batch), "err", err)
-		for _, cur := range batch {
-			w.advance(cur)
-		}
+		w.putBack(err, batch, nil)
 		return
 	}
 	w.metrics.cursorsWritten.Add(float64(len(batch)))
+}
+
+func (w *cursorWriter) putBack(why error, batch []store.Cursor, spared []store.Spared) {
+	w.metrics.cursorFailures.Inc()
+	w.log.Warn("cursors not written, they wait", "count", len(batch), "err", why)
+	for _, cur := range batch {
+		w.advance(cur)
+	}
+	for _, s := range spared {
+		w.spare(s)
+	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,13 +29,11 @@ type history struct {
 	settle time.Duration
 }
 
-// A page is a run of a channel's entries after a position: unexpired, by rising
-// offset, newest per collapse key. Nothing lies between that it lacks.
+// A page is what a channel holds for clients after a position: unexpired, by
+// rising offset, newest per collapse key.
 type page struct {
-	entries []push.Entry
-	end     push.Offset // the page is whole up to here
-	more    bool        // there may be entries beyond end
-	term    push.Term
+	hub.Page
+	term push.Term
 }
 
 func lastOffset(entries []push.Entry) push.Offset {
@@ -97,27 +96,43 @@ func (h *history) read(ctx context.Context, name push.Channel, after push.Offset
 // the inbox holds of this term was appended before, so nothing that belongs
 // between its entries can be missing from the second read of the log.
 func (h *history) complete(ctx context.Context, q registry.LogQuery, log registry.LogPage) (page, error) {
-	p := page{entries: log.Entries, end: max(q.After, lastOffset(log.Entries)), more: log.More, term: log.Term}
+	p := page{hub.Page{Entries: log.Entries, More: log.More}, log.Term}
 	if log.ReachesBack {
 		h.metrics.reads.WithLabelValues("log").Inc()
 	} else {
 		h.metrics.reads.WithLabelValues("inbox").Inc()
-		inbox, err := h.store.ReadInbox(ctx, store.InboxQuery{Channel: q.Channel, After: q.After, Now: h.reg.Now(), MaxBytes: pageBytes})
+		inbox, err := h.store.ReadInbox(ctx, store.InboxQuery{
+			Channel: q.Channel, After: q.After, Now: h.reg.Now(), MaxBytes: pageBytes, TellOmitted: true})
 		if err != nil {
 			return page{}, fmt.Errorf("read inbox: %w", err)
 		}
 		if log, err = h.reg.ReadLog(ctx, q); err != nil {
 			return page{}, err
 		}
-		p = page{entries: merge(inbox, log), more: inbox.More || log.More, term: log.Term}
-		p.end = max(q.After, lastOffset(p.entries))
+		p = page{hub.Page{Entries: merge(inbox, log), Omitted: inbox.Omitted, More: inbox.More || log.More}, log.Term}
 	}
-	if err := h.fill(ctx, &p); err != nil {
+	p.End = max(q.After, lastOffset(p.Entries))
+	if err := h.fill(ctx, &p.Page); err != nil {
 		return page{}, err
 	}
-	now := h.reg.Now()
-	p.entries = slices.DeleteFunc(newestPerKey(p.entries), func(e push.Entry) bool { return e.Message.Expired(now) })
+	omit(&p.Page, h.reg.Now())
 	return p, nil
+}
+
+// omit takes out of p what has expired at now, and all but the newest of each
+// collapse key, and lists it as omitted.
+func omit(p *hub.Page, now time.Time) {
+	drop := superseded(p.Entries)
+	kept := p.Entries[:0:0]
+	for i, e := range p.Entries {
+		if !drop[i] && !e.Message.Expired(now) {
+			kept = append(kept, e)
+			continue
+		}
+		p.Omitted = append(p.Omitted, store.Omission{First: e.Offset, Last: e.Offset, ExpiresAt: e.Message.ExpiresAt})
+	}
+	p.Entries = kept
+	slices.SortFunc(p.Omitted, func(a, b store.Omission) int { return cmp.Compare(a.First, b.First) })
 }
 
 // readInbox returns the page after the given offset of what the inbox alone
@@ -126,12 +141,13 @@ func (h *history) readInbox(ctx context.Context, name push.Channel, after push.O
 	h.metrics.reads.WithLabelValues("inbox_alone").Inc()
 	now := h.reg.Now()
 	inbox, err := h.store.ReadInbox(ctx, store.InboxQuery{
-		Channel: name, After: after, UpTo: push.OffsetAt(now.Add(-h.settle)), Now: now, MaxBytes: pageBytes})
+		Channel: name, After: after, UpTo: push.OffsetAt(now.Add(-h.settle)), Now: now, MaxBytes: pageBytes, TellOmitted: true})
 	if err != nil {
 		return page{}, fmt.Errorf("read inbox: %w", err)
 	}
-	p := page{entries: inbox.Entries, end: max(after, lastOffset(inbox.Entries)), more: inbox.More}
-	p.entries = newestPerKey(p.entries)
+	p := page{Page: hub.Page{
+		Entries: inbox.Entries, Omitted: inbox.Omitted, End: max(after, lastOffset(inbox.Entries)), More: inbox.More}}
+	omit(&p.Page, now)
 	return p, nil
 }
 
@@ -165,30 +181,34 @@ func merge(inbox store.InboxPage, log registry.LogPage) []push.Entry {
 	return slices.DeleteFunc(merged, func(e push.Entry) bool { return e.Offset > end })
 }
 
-// newestPerKey leaves out every entry whose collapse key occurs again later.
-func newestPerKey(entries []push.Entry) []push.Entry {
+// superseded tells which entries have a collapse key that occurs again later;
+// nil if there is none.
+func superseded(entries []push.Entry) map[int]bool {
+	var drop map[int]bool
 	var seen map[string]bool
-	kept := len(entries)
 	for i := len(entries) - 1; i >= 0; i-- {
-		if key := entries[i].Message.CollapseKey; key != "" {
-			if seen[key] {
-				continue
+		key := entries[i].Message.CollapseKey
+		switch {
+		case key == "":
+		case seen[key]:
+			if drop == nil {
+				drop = make(map[int]bool)
 			}
+			drop[i] = true
+		default:
 			if seen == nil {
 				seen = make(map[string]bool)
 			}
 			seen[key] = true
 		}
-		kept--
-		entries[kept] = entries[i]
 	}
-	return entries[kept:]
+	return drop
 }
 
 // fill loads the messages that the log only refers to.
-func (h *history) fill(ctx context.Context, p *page) error {
+func (h *history) fill(ctx context.Context, p *hub.Page) error {
 	var missing []push.MessageID
-	for _, e := range p.entries {
+	for _, e := range p.Entries {
 		if len(e.Message.Data) == 0 {
 			missing = append(missing, e.Message.ID)
 		}
@@ -200,13 +220,13 @@ func (h *history) fill(ctx context.Context, p *page) error {
 	if err != nil {
 		return fmt.Errorf("load messages: %w", err)
 	}
-	for i, e := range p.entries {
+	for i, e := range p.Entries {
 		if r, ok := loaded[e.Message.ID]; ok && len(e.Message.Data) == 0 {
 			m := r.Message
 			m.To = push.Recipients{}
-			p.entries[i].Message = &m
+			p.Entries[i].Message = &m
 		}
 	}
-	p.entries = slices.DeleteFunc(p.entries, func(e push.Entry) bool { return len(e.Message.Data) == 0 })
+	p.Entries = slices.DeleteFunc(p.Entries, func(e push.Entry) bool { return len(e.Message.Data) == 0 })
 	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
+	"pushcluster/pushnode/hub"
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/store"
@@ -51,9 +53,22 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-func TestNewestPerKey(t *testing.T) {
-	got := list(newestPerKey([]push.Entry{at(1, "a", "k"), at(2, "b"), at(3, "c", "k"), at(4, "d", "l"), at(5, "e", "k")}))
-	if want := []string{"2b", "4d", "5e"}; !slices.Equal(got, want) {
-		t.Errorf("newestPerKey = %v, want %v", got, want)
+func TestOmit(t *testing.T) {
+	now := time.Now()
+	p := hub.Page{Entries: []push.Entry{at(1, "a", "k"), at(2, "b"), at(3, "c", "k"), at(4, "d", "l"), at(5, "e", "k"), at(6, "f")}}
+	for _, e := range p.Entries {
+		e.Message.ExpiresAt = now.Add(time.Hour)
+	}
+	p.Entries[5].Message.ExpiresAt = now
+	omit(&p, now)
+	if got, want := list(p.Entries), []string{"2b", "4d", "5e"}; !slices.Equal(got, want) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+	var omitted []push.Offset
+	for _, o := range p.Omitted {
+		omitted = append(omitted, o.First)
+	}
+	if want := []push.Offset{1, 3, 6}; !slices.Equal(omitted, want) {
+		t.Errorf("omitted %v, want %v", omitted, want)
 	}
 }

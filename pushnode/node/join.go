@@ -59,18 +59,19 @@ func (c *client) join(ctx context.Context, name push.Channel, j *join) error {
 	if err != nil {
 		return err
 	}
-	if from >= p.term.Ceiling && from > lastOffset(p.entries) {
+	if from >= p.term.Ceiling && from > lastOffset(p.Entries) {
 		return c.joinNow(ctx, j) // no such offset was ever given to anyone
 	}
-	p.entries = j.sub.Merge(from, p.entries, p.end)
-	j.start, j.more = from, p.more
+	p.Page = j.sub.Merge(from, p.Page)
+	j.start, j.more = from, p.More
 	j.result.Offset, j.result.Recovered = uint64(from), true
-	j.result.WasRecovering = j.position != nil || j.cursor != nil || len(p.entries) > 0
-	for _, e := range p.entries {
+	j.result.WasRecovering = j.position != nil || j.cursor != nil || len(p.Entries) > 0
+	for _, e := range p.Entries {
 		j.result.Publications = append(j.result.Publications, hub.Wire(e))
 	}
-	n.metrics.recovered.Add(float64(len(p.entries)))
-	j.sub.Took(from, p.entries, p.end)
+	n.metrics.recovered.Add(float64(len(p.Entries)))
+	c.omitAll(name, p.Omitted)
+	j.sub.Took(from, p.Page)
 	return nil
 }
 
@@ -98,7 +99,7 @@ func (c *client) joinNow(ctx context.Context, j *join) error {
 		return err
 	}
 	j.sub.Start(last)
-	j.sub.Took(last, nil, last)
+	j.sub.Took(last, hub.Page{End: last})
 	j.start = last
 	j.result.Offset, j.result.Recovered = uint64(last), false
 	return nil
@@ -151,13 +152,14 @@ func (c *client) recoverRest(sub *hub.Subscription) {
 			c.close(push.CloseInsufficient) // the client comes back with its position
 			return
 		}
-		p.entries = sub.Merge(after, p.entries, p.end)
-		for _, e := range p.entries {
+		p.Page = sub.Merge(after, p.Page)
+		for _, e := range p.Entries {
 			c.Publish(&hub.Publication{Entry: e})
 		}
-		c.node.metrics.recovered.Add(float64(len(p.entries)))
-		sub.Took(after, p.entries, p.end)
-		if !p.more && c.goLive(sub) {
+		c.node.metrics.recovered.Add(float64(len(p.Entries)))
+		c.omitAll(sub.Channel().Name(), p.Omitted)
+		sub.Took(after, p.Page)
+		if !p.More && c.goLive(sub) {
 			return
 		}
 	}

@@ -142,8 +142,8 @@ func (n *Node) applyInbox(ctx context.Context, ch *hub.Channel) error {
 		if err != nil {
 			return err
 		}
-		ch.Apply(after, p.entries, p.end)
-		if !p.more {
+		ch.Apply(after, p.Page)
+		if !p.More {
 			return nil
 		}
 	}
@@ -217,7 +217,7 @@ func (n *Node) runCatchUp(ctx context.Context, ch *hub.Channel) {
 		p, err := n.history.read(ctx, ch.Name(), after)
 		if err == nil {
 			var done bool
-			if after, done = ch.CaughtUp(after, p.entries, p.end, p.more); done {
+			if after, done = ch.CaughtUp(after, p.Page); done {
 				return
 			}
 			continue

@@ -210,7 +210,7 @@ func (n *Node) enroll(c *client, identity push.Identity) bool {
 	if c.ended {
 		return false
 	}
-	c.identity = identity
+	c.identity, c.user = identity, identity.User
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.state.Load() != stateServing {

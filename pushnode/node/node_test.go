@@ -545,3 +545,32 @@ func TestCutFromRedis(t *testing.T) {
 		t.Errorf("after Redis came back received %s, want 3", got)
 	}
 }
+
+func TestWhatADeviceIsSparedIsNoted(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	var offsets []push.Offset
+	for i := range 2 {
+		m := c.message(fmt.Sprint(i))
+		m.CollapseKey = "score"
+		offsets = append(offsets, c.sendMessage("#42", m))
+	}
+	a := dial(t, c.nodes[0], "device=phone")
+	if got := data(a.connect("42", "").Subs["#42"].Publications); got != "1" {
+		t.Fatalf("recovered %s, want 1", got)
+	}
+	answering := make(chan struct{})
+	go func() { defer close(answering); a.next() }()
+	state := func(o push.Offset) store.DeviceState {
+		devices, err := c.store.ListDevices(t.Context(), store.DevicesQuery{Channel: "#42", Offset: o})
+		if err != nil || len(devices) != 1 {
+			t.Fatalf("devices of offset %d: %v, %v", o, devices, err)
+		}
+		return devices[0]
+	}
+	eventually(t, "the cursor has passed both", func() bool { return state(offsets[1]).Received >= offsets[1] })
+	if !state(offsets[0]).Spared || state(offsets[1]).Spared {
+		t.Errorf("spared: %v, %v, want the first alone", state(offsets[0]).Spared, state(offsets[1]).Spared)
+	}
+	a.ws.Close()
+	<-answering
+}
