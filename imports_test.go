@@ -34,7 +34,7 @@ var harnesses = []string{"localstack", "bench"}
 var sharedEdges = map[string][]string{
 	"shared/serve":             {"shared/secret"},
 	"shared/signature":         {"shared/serve"},
-	"shared/handoff":           {"shared/signature"},
+	"shared/handoff":           {"shared/serve", "shared/signature"},
 	"shared/nodeclient":        {"shared/signature"},
 	"shared/store/mongostore":  {"shared/store"},
 	"shared/store/sqlitestore": {"shared/store"},

@@ -2,10 +2,11 @@
 // names:
 //
 //	http://HOST:PORT, https://…   a signed POST /v1/dispatch
-//	lambda://FUNCTION             not yet
-//	sqs://QUEUE                   not yet
+//	lambda://FUNCTION             the same request as a synchronous invocation
+//	sqs://QUEUE                   the request's body as an item of a standard queue
 //
-// A message is confirmed when Dispatch has answered that its inbox is written.
+// A message is confirmed when Dispatch has answered that its inbox is written,
+// or when the queue holds it.
 // Whatever is not confirmed may have been handed off or not; handing it off
 // again, with again set, changes nothing where it was.
 package handoff
@@ -14,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -35,40 +35,76 @@ var (
 // Config tunes a [Client]. Its zero value is good.
 type Config struct {
 	Deadline time.Duration // for one HandOff as a whole; 0 means 5 s
-	MaxBody  int           // bytes of one request's body, unless a single message is larger; 0 means 4 MiB
+	MaxBody  int           // bytes of one request's body, unless a single message is larger; 0 means what the way takes, at most 4 MiB
 }
 
 // A Client hands messages to Dispatch. It may be used by several goroutines.
 type Client struct {
-	cfg  Config
-	url  string
-	http *http.Client
+	cfg Config
+	way carrier
 }
 
-// New returns a client for rawURL that signs its requests with signer. It does
-// no I/O.
+// A carrier is one way to Dispatch.
+type carrier interface {
+	// most returns the bytes of the largest body that it carries.
+	most() int
+	// carry brings body, which holds messages, and sets errs to what came of
+	// each. An error it returns concerns all of them.
+	carry(ctx context.Context, body []byte, messages []push.Message, errs []error) error
+	close() // closes idle connections
+}
+
+// New returns a client for rawURL. Over http it signs its requests with signer;
+// on AWS, IAM stands in for that, and the AWS SDK finds region and credentials
+// in the process' environment. New asks nobody.
 func New(rawURL string, cfg Config, signer *signature.Signer) (*Client, error) {
+	way, err := newCarrier(rawURL, signer)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.Deadline == 0 {
 		cfg.Deadline = 5 * time.Second
 	}
-	if cfg.MaxBody == 0 {
-		cfg.MaxBody = 4 << 20
+	if cfg.MaxBody == 0 || cfg.MaxBody > way.most() {
+		cfg.MaxBody = way.most()
 	}
+	return &Client{cfg: cfg, way: way}, nil
+}
+
+// newCarrier returns the way that rawURL names.
+func newCarrier(rawURL string, signer *signature.Signer) (carrier, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, errors.New("the URL of Dispatch cannot be parsed") // the error would tell a password
 	}
+	plain := u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+	bare := plain && u.Path == "" && u.Port() == ""
 	switch u.Scheme {
 	case "http", "https":
-	case "lambda", "sqs":
-		return nil, fmt.Errorf("hand-off by %s:// is not yet supported; use http://", u.Scheme)
+		if !plain {
+			return nil, errors.New("the URL of Dispatch must be http://HOST:PORT, without user, query or fragment")
+		}
+		return newHTTP(strings.TrimSuffix(u.String(), "/")+"/v1/dispatch", signer), nil
+	case "lambda":
+		if !bare {
+			return nil, errors.New("the URL of Dispatch must be lambda://FUNCTION")
+		}
+		invoker, err := NewInvoker()
+		if err != nil {
+			return nil, err
+		}
+		return newLambda(invoker, u.Host), nil
+	case "sqs":
+		if !bare {
+			return nil, checkQueue("")
+		}
+		if err := checkQueue(u.Host); err != nil {
+			return nil, err
+		}
+		return newSQS(u.Host)
 	default:
-		return nil, fmt.Errorf("hand-off by %q is not known; use http://HOST:PORT", u.Scheme)
+		return nil, fmt.Errorf("hand-off by %q is not known; use http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE", u.Scheme)
 	}
-	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("the URL of Dispatch must be http://HOST:PORT, without user, query or fragment")
-	}
-	return &Client{cfg: cfg, url: strings.TrimSuffix(u.String(), "/") + "/v1/dispatch", http: newHTTPClient(signer)}, nil
 }
 
 // HandOff hands messages to Dispatch in their order and returns as many errors:
@@ -87,7 +123,7 @@ func (c *Client) HandOff(ctx context.Context, messages []push.Message, again boo
 			from++
 			continue
 		}
-		if err := c.send(ctx, body, messages[from:from+n], errs[from:from+n]); err != nil {
+		if err := c.way.carry(ctx, body, messages[from:from+n], errs[from:from+n]); err != nil {
 			for i := range errs[from:] {
 				errs[from+i] = ErrNotTried
 			}
@@ -102,4 +138,4 @@ func (c *Client) HandOff(ctx context.Context, messages []push.Message, again boo
 }
 
 // Close closes idle connections. Calls under way go on.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.way.close() }

@@ -34,25 +34,26 @@ func keys(t testing.TB) signature.Keys {
 // asked and lets the test say what it makes of it.
 type dispatch struct {
 	*httptest.Server
-	mu       sync.Mutex // guards what follows
+	unsigned http.Handler // the same, without a check of signatures
+	mu       sync.Mutex   // guards what follows
 	requests []push.DispatchRequest
 }
 
 func newDispatch(t testing.TB, answer func(w http.ResponseWriter, r *http.Request, req push.DispatchRequest)) *dispatch {
 	d := &dispatch{}
+	d.unsigned = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var req push.DispatchRequest
+		if p := serve.Decode(w, r, 8<<20, &req); p != nil {
+			serve.Problem(w, r, p)
+			return
+		}
+		d.mu.Lock()
+		d.requests = append(d.requests, req)
+		d.mu.Unlock()
+		answer(w, r, req)
+	})
 	mux := http.NewServeMux()
-	mux.Handle("POST /v1/dispatch", signature.Require(signature.NewVerifier(signature.VerifierConfig{}, keys(t)), 8<<20,
-		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			var req push.DispatchRequest
-			if p := serve.Decode(w, r, 8<<20, &req); p != nil {
-				serve.Problem(w, r, p)
-				return
-			}
-			d.mu.Lock()
-			d.requests = append(d.requests, req)
-			d.mu.Unlock()
-			answer(w, r, req)
-		})))
+	mux.Handle("POST /v1/dispatch", signature.Require(signature.NewVerifier(signature.VerifierConfig{}, keys(t)), 8<<20, d.unsigned))
 	d.Server = httptest.NewServer(mux)
 	t.Cleanup(d.Close)
 	return d
@@ -86,11 +87,15 @@ func messages(n int, data string) []push.Message {
 }
 
 func TestNew(t *testing.T) {
+	t.Setenv("AWS_REGION", "eu-west-1")
 	tests := map[string]struct{ url, err string }{
 		"http":          {"http://127.0.0.1:8703", ""},
 		"https, slash":  {"https://dispatch.example/base/", ""},
-		"lambda":        {"lambda://dispatch", "lambda:// is not yet supported"},
-		"sqs":           {"sqs://queue", "sqs:// is not yet supported"},
+		"lambda":        {"lambda://dispatch", ""},
+		"lambda, path":  {"lambda://dispatch/x", "must be lambda://FUNCTION"},
+		"sqs":           {"sqs://Queue_1-x", ""},
+		"sqs, FIFO":     {"sqs://queue.fifo", "must be sqs://QUEUE"},
+		"sqs, port":     {"sqs://queue:1", "must be sqs://QUEUE"},
 		"no scheme":     {"127.0.0.1:8703", "cannot be parsed"},
 		"other scheme":  {"ftp://x", `"ftp" is not known`},
 		"empty":         {"", `"" is not known`},

@@ -65,15 +65,25 @@ func encode(messages []push.Message, again bool, most int) (body []byte, n int, 
 	return buf.Bytes(), n, nil
 }
 
-// send posts body, which holds messages, and sets errs to what came of each. An
-// error it returns concerns all of them.
-func (c *Client) send(ctx context.Context, body []byte, messages []push.Message, errs []error) error {
+// An httpCarrier posts requests to one URL.
+type httpCarrier struct {
+	url    string
+	client *http.Client
+}
+
+func newHTTP(url string, signer *signature.Signer) carrier {
+	return &httpCarrier{url: url, client: newHTTPClient(signer)}
+}
+
+func (c *httpCarrier) most() int { return maxInvoke }
+
+func (c *httpCarrier) carry(ctx context.Context, body []byte, messages []push.Message, errs []error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	res, err := c.http.Do(req)
+	res, err := c.client.Do(req)
 	if err != nil {
 		return transportError(ctx, err)
 	}
@@ -84,6 +94,8 @@ func (c *Client) send(ctx context.Context, body []byte, messages []push.Message,
 	}
 	return readAnswer(res.StatusCode, raw, messages, errs)
 }
+
+func (c *httpCarrier) close() { c.client.CloseIdleConnections() }
 
 // readAnswer sets errs to what Dispatch says came of each message. An error it
 // returns concerns all of them.
@@ -117,6 +129,9 @@ func readAnswer(status int, raw []byte, messages []push.Message, errs []error) e
 func transportError(ctx context.Context, err error) error {
 	if urlErr, ok := errors.AsType[*url.Error](err); ok {
 		err = urlErr.Err
+	}
+	if known, ok := invokeError(err); ok {
+		return known
 	}
 	if netErr, ok := errors.AsType[net.Error](err); (ok && netErr.Timeout()) || ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", ErrTimeout, err)
