@@ -60,8 +60,9 @@ type Authorizer interface {
 // ErrRefused means that a token is not good.
 var ErrRefused = errors.New("token refused")
 
-// answer does what one event asks for. It never panics.
-func (e *Events) answer(ctx context.Context, payload []byte, log *slog.Logger) (answer []byte, err error) {
+// Answer does what one event asks for, and returns what Lambda is told. It never
+// panics. Lambda events come here by themselves; so may those of a test.
+func (e *Events) Answer(ctx context.Context, payload []byte, log *slog.Logger) (answer []byte, err error) {
 	if end, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, end.Add(-answerMargin))

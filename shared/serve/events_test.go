@@ -50,7 +50,7 @@ func TestGoldenEvents(t *testing.T) {
 				seen = dump(r)
 				io.WriteString(w, "implicitly fine")
 			})}
-			answer, err := events.answer(t.Context(), payload, discard())
+			answer, err := events.Answer(t.Context(), payload, discard())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,7 +104,7 @@ func TestNobodyClaimsToBeInvoked(t *testing.T) {
 					got = "invoked"
 				}
 			})}
-			_, err := events.answer(t.Context(), []byte(tt.event), discard())
+			_, err := events.Answer(t.Context(), []byte(tt.event), discard())
 			if got != tt.want || errors.Is(err, ErrEvent) != (tt.want == "refused") {
 				t.Errorf("answer(%s) = %s, %v, want %s", tt.event, got, err, tt.want)
 			}
@@ -184,7 +184,7 @@ func TestAnswers(t *testing.T) {
 				tt.method = "GET"
 			}
 			events := Events{HTTP: http.HandlerFunc(tt.do)}
-			got, err := events.answer(t.Context(), []byte(fmt.Sprintf(event, tt.method)), discard())
+			got, err := events.Answer(t.Context(), []byte(fmt.Sprintf(event, tt.method)), discard())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -240,7 +240,7 @@ func TestQueue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			after := 0
 			events := Events{Queue: queueFunc(tt.take), After: func() { after++ }}
-			got, err := events.answer(t.Context(), []byte(tt.event), discard())
+			got, err := events.Answer(t.Context(), []byte(tt.event), discard())
 			if string(got) != tt.want || (err == nil) != (tt.want != "") || after != 1 {
 				t.Errorf("answer = %s, %v (After ran %d times), want %s", got, err, after, tt.want)
 			}
@@ -266,10 +266,10 @@ func TestSchedule(t *testing.T) {
 		}
 		return nil
 	})}
-	if got, err := events.answer(ctx, payload, discard()); err != nil || string(got) != "{}" {
+	if got, err := events.Answer(ctx, payload, discard()); err != nil || string(got) != "{}" {
 		t.Errorf("answer = %s, %v", got, err)
 	}
-	if _, err := (&Events{}).answer(ctx, payload, discard()); !errors.Is(err, ErrEvent) {
+	if _, err := (&Events{}).Answer(ctx, payload, discard()); !errors.Is(err, ErrEvent) {
 		t.Errorf("a program without a schedule answers %v, want ErrEvent", err)
 	}
 }
@@ -307,7 +307,7 @@ func TestAuthorizer(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			event := strings.Replace(string(whole), `["Bearer good"]`, tt.source, 1)
-			got, err := (&Events{Auth: auth, HTTP: http.NotFoundHandler()}).answer(t.Context(), []byte(event), discard())
+			got, err := (&Events{Auth: auth, HTTP: http.NotFoundHandler()}).Answer(t.Context(), []byte(event), discard())
 			if string(got) != tt.want || (err == nil) != (tt.want != "") {
 				t.Errorf("answer = %s, %v, want %s", got, err, tt.want)
 			}
@@ -327,7 +327,7 @@ func TestInvoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Header["X-Two"] = []string{"a", "b,c"}
-	answer, err := events.answer(t.Context(), InvokeEvent(r, []byte("\x00body")), discard())
+	answer, err := events.Answer(t.Context(), InvokeEvent(r, []byte("\x00body")), discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +371,7 @@ func FuzzEvent(f *testing.F) {
 			Queue: queueFunc(func(items []QueueItem) []error { return make([]error, len(items)) }),
 			Auth:  authFunc(func(string) (map[string]string, error) { return nil, nil }),
 		}
-		answer, err := events.answer(t.Context(), payload, discard())
+		answer, err := events.Answer(t.Context(), payload, discard())
 		if err != nil {
 			return
 		}

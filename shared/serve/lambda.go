@@ -78,7 +78,7 @@ func (f *function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.events.answer(ctx, payload, f.log)
+	return f.events.Answer(ctx, payload, f.log)
 }
 
 // refresh looks at the secrets, if that is due, and starts over if they have
