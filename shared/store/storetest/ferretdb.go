@@ -37,7 +37,7 @@ const (
 // or, with CI=true, fails.
 func FerretDB(t testing.TB) string {
 	t.Helper()
-	program, err := ferretdbProgram(t)
+	program, err := FerretDBProgram(t.Logf)
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("build FerretDB: %v", err)
@@ -51,8 +51,10 @@ func FerretDB(t testing.TB) string {
 	return strings.TrimSuffix(uri, "/") + "/pushcluster?maxUpdates=40"
 }
 
-// ferretdbProgram returns the path of the built program.
-func ferretdbProgram(t testing.TB) (string, error) {
+// FerretDBProgram returns the path of FerretDB's program, which it builds first
+// where that is still to be done, and says so by logf. [FerretDB] is what most
+// tests want.
+func FerretDBProgram(logf func(format string, args ...any)) (string, error) {
 	source, err := ferretdbSource()
 	if err != nil {
 		return "", err
@@ -88,7 +90,7 @@ func ferretdbProgram(t testing.TB) (string, error) {
 	if _, err := os.Stat(program); err == nil {
 		return program, nil // somebody built it meanwhile
 	}
-	t.Logf("building %s, once: this takes minutes", program)
+	logf("building %s, once: this takes minutes", program)
 	return program, buildProgram(source, program)
 }
 
