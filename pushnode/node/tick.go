@@ -16,10 +16,15 @@ const tickEvery = 250 * time.Millisecond
 // pings, to learn that its device received what it was sent.
 const provePace = time.Second
 
+// stalled is how late a sweep must be for the process to have stood still, all
+// of it: pongs may then wait to be read, so nobody is closed for a missing one.
+const stalled = 4 * tickEvery
+
 // tick looks at every connection until ctx ends.
 func (n *Node) tick(ctx context.Context) error {
 	t := time.NewTicker(tickEvery)
 	defer t.Stop()
+	last := n.now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -27,9 +32,23 @@ func (n *Node) tick(ctx context.Context) error {
 		case <-t.C:
 		}
 		now := n.now()
+		late := now.Sub(last) > stalled
+		last = now
 		for _, c := range n.allClients() {
+			if late {
+				c.forgive(now)
+			}
 			c.tick(now)
 		}
+	}
+}
+
+// forgive lets the time for an outstanding pong begin now.
+func (c *client) forgive(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.pingSent.IsZero() {
+		c.pingSent = now
 	}
 }
 
