@@ -10,12 +10,16 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"pushcluster/functions/auth/authfn"
+	"pushcluster/shared/push"
 	"pushcluster/shared/secret"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/signature"
+	"pushcluster/shared/store"
+	"pushcluster/shared/store/storeurl"
 	"pushcluster/shared/telemetry"
 	"pushcluster/shared/token"
 )
@@ -27,6 +31,7 @@ type Config struct {
 	LogLevel       slog.Level  `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 	APIKeys        secret.Keys `env:"API_KEYS" help:"name:secret,… of who may mint tokens; none: nobody may"`
+	StoreURL       string      `env:"STORE_URL" secret:"true" help:"where revocations are kept: mongodb://… or sqlite:FILE; empty: no token is ever revoked"`
 	TokenKeys      token.Keys  `env:"TOKEN_KEYS" help:"kid:alg:key,… newest first; alg HS256…, RS256…, ES256… or EdDSA; key a secret (32 bytes or more, or base64:…), or PEM with \\n, or base64 DER; the first that can sign mints"`
 	JWKSURL        string      `env:"JWKS_URL" help:"where more public keys are fetched from"`
 	TokenIssuer    string      `env:"TOKEN_ISSUER" help:"what a token's iss must be; empty: anything"`
@@ -70,9 +75,14 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil && !errors.Is(err, token.ErrNoKey) { // then Auth only verifies
 		return err
 	}
+	revocations, closeStore, err := openRevocations(ctx, cfg.StoreURL)
+	if err != nil {
+		return err
+	}
+	defer closeStore()
 	auth, err := authfn.New(authfn.Config{
 		Callers: signature.NewVerifier(signature.VerifierConfig{}, signing),
-		APIKeys: cfg.APIKeys,
+		APIKeys: cfg.APIKeys, Revocations: revocations,
 	}, verifier, minter, log, reg)
 	if err != nil {
 		return err
@@ -82,4 +92,44 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
 			Handler: serve.Wrap("internal", telemetry.Internal(reg), log, reg)},
 	)
+}
+
+// openRevocations opens the store at url, if there is one. The caller calls
+// what it returns at the end. It does not wait for the store: Auth tells whose
+// tokens are as soon as what is revoked can be read.
+func openRevocations(ctx context.Context, url string) (authfn.Revocations, func(), error) {
+	if url == "" {
+		return nil, func() {}, nil
+	}
+	st, err := storeurl.Open(ctx, url, storeurl.Config{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("STORE_URL: %w", err)
+	}
+	return &prepared{Store: st}, func() { _ = st.Close() }, nil
+}
+
+// A prepared store is prepared before it is first asked: its file may be new.
+type prepared struct {
+	store.Store
+	mu   sync.Mutex // guards what follows
+	done bool
+}
+
+// ListRevocations lists what is revoked; see [store.Control].
+func (p *prepared) ListRevocations(ctx context.Context, now time.Time) ([]push.Revocation, error) {
+	if err := p.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return p.Store.ListRevocations(ctx, now)
+}
+
+func (p *prepared) prepare(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return nil
+	}
+	err := p.Store.Prepare(ctx)
+	p.done = err == nil
+	return err
 }

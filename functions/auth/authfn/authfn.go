@@ -5,13 +5,15 @@
 //	POST /v1/tokens       {user, ttl, channels, topics, info} → 201 {token, expires_at}; with an API key
 //	GET  /healthz, /readyz
 //
-// It keeps nothing: every answer follows from the token, the keys and the time.
+// It keeps nothing but a copy of what was revoked, at most 2 s old: every answer
+// follows from the token, the keys, that list and the time.
 package authfn
 
 import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -29,10 +31,12 @@ const (
 	maxMintBody   = 64 << 10
 )
 
-// Config says who may ask.
+// Config says who may ask, and which tokens count no more.
 type Config struct {
-	Callers *signature.Verifier // who may ask whose a token is; required
-	APIKeys secret.Keys         // who may mint; none: nobody
+	Callers     *signature.Verifier // who may ask whose a token is; required
+	APIKeys     secret.Keys         // who may mint; none: nobody
+	Revocations Revocations         // nil: no token is ever revoked
+	Now         func() time.Time    // by which revocations end; nil means time.Now
 }
 
 // A Handler answers Auth's requests.
@@ -42,6 +46,7 @@ type Handler struct {
 	minter   *token.Minter
 	log      *slog.Logger
 	metrics  *metrics
+	revoked  *revokedList
 	mux      *http.ServeMux
 }
 
@@ -58,7 +63,13 @@ func New(cfg Config, verifier *token.Verifier, minter *token.Minter, log *slog.L
 		cfg: cfg, verifier: verifier, minter: minter, log: log,
 		metrics: newMetrics(reg), mux: http.NewServeMux(),
 	}
-	health := serve.Health(log, serve.Check{Name: "jwks", Probe: verifier.Ready})
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	h.revoked = newRevokedList(cfg.Revocations, cfg.Now, log, h.metrics)
+	health := serve.Health(log,
+		serve.Check{Name: "jwks", Probe: verifier.Ready},
+		serve.Check{Name: "revocations", Probe: h.revoked.ready})
 	h.mux.Handle("GET /healthz", health)
 	h.mux.Handle("GET /readyz", health)
 	h.mux.Handle("POST /v1/auth/verify", signature.Require(cfg.Callers, maxVerifyBody, http.HandlerFunc(h.verify)))

@@ -37,6 +37,11 @@ type auth struct {
 
 func newAuth(t *testing.T, cfg token.Config) *auth {
 	t.Helper()
+	return newAuthWith(t, cfg, nil)
+}
+
+func newAuthWith(t *testing.T, cfg token.Config, revocations Revocations) *auth {
+	t.Helper()
 	now := time.Now().Truncate(time.Second)
 	clock := func() time.Time { return now }
 	log := slog.New(slog.DiscardHandler)
@@ -58,7 +63,7 @@ func newAuth(t *testing.T, cfg token.Config) *auth {
 	reg := prometheus.NewRegistry()
 	h, err := New(Config{
 		Callers: signature.NewVerifier(signature.VerifierConfig{}, signing),
-		APIKeys: apiKeys,
+		APIKeys: apiKeys, Revocations: revocations,
 	}, verifier, minter, log, reg)
 	if err != nil {
 		t.Fatal(err)

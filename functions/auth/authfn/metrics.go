@@ -8,6 +8,8 @@ import (
 type metrics struct {
 	verifications *prometheus.CounterVec
 	mints         *prometheus.CounterVec
+	lists         *prometheus.CounterVec
+	revoked       prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -15,9 +17,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		verifications: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "auth_verifications_total", Help: "Tokens that were judged, by result."},
-			[]string{"result"}), // ok, expired, invalid, unavailable
+			[]string{"result"}), // ok, expired, invalid, revoked, unavailable
 		mints: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "auth_mints_total", Help: "Requests for a token, by outcome."},
 			[]string{"outcome"}), // minted, rejected, unauthorized, no_key, failed
+		lists: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "auth_revocation_reads_total", Help: "Reads of what is revoked, by outcome."},
+			[]string{"outcome"}), // ok, failed
+		revoked: f.NewGauge(prometheus.GaugeOpts{
+			Name: "auth_revocations", Help: "How many users and tokens are revoked, as last read."}),
 	}
 }

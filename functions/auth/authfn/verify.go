@@ -19,7 +19,14 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	identity, err := h.verifier.Verify(r.Context(), req.Token)
+	revoked := false
+	if err == nil {
+		revoked, err = h.revoked.covers(r.Context(), &identity)
+	}
 	switch {
+	case err == nil && revoked:
+		h.metrics.verifications.WithLabelValues("revoked").Inc()
+		serve.Problem(w, r, push.NewProblem(push.CodeTokenInvalid, "the token is not one that counts here"))
 	case err == nil:
 		h.metrics.verifications.WithLabelValues("ok").Inc()
 		serve.JSON(w, http.StatusOK, identity)
@@ -33,6 +40,6 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.metrics.verifications.WithLabelValues("unavailable").Inc()
 		h.log.Warn("token not checked", "err", err)
-		serve.Problem(w, r, push.NewProblem(push.CodeUnavailable, "the token's key could not be looked up now"))
+		serve.Problem(w, r, push.NewProblem(push.CodeUnavailable, "what decides on the token could not be looked up now"))
 	}
 }
