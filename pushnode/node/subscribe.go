@@ -23,7 +23,7 @@ const publicPrefix = "public:"
 // subscribe runs the subscribe command for a topic.
 func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 	req := cmd.Subscribe
-	name := push.Channel(req.Channel)
+	name := push.Channel(strings.Clone(req.Channel)) // the JSON decoder's strings hold on to the frame
 	switch {
 	case req.Type != 0:
 		return errNotAvailable // map and poll subscriptions
