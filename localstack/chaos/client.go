@@ -163,6 +163,7 @@ func (c *client) closed(code uint32, reason string, returns bool) {
 	c.mu.Unlock()
 	if was || code >= 3000 {
 		c.w.closes.add(code)
+		c.w.ended.add()
 	}
 	if !returns && !over {
 		c.w.ledger.note("%s was sent away for good: %d %s", c.name, code, reason)

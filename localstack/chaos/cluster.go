@@ -29,7 +29,8 @@ type clusterConfig struct {
 	proxyHandoff  bool // a proxy between Collect and Dispatch
 	proxyRedis    bool // a proxy between each node and Redis
 	proxyAppend   bool // a proxy between Dispatch and Redis
-	redisArgs     []string
+	double        bool // every hand-off reaches Dispatch twice
+	slow          bool // some clients can be made slow
 }
 
 // pingInterval is short, so that clients notice a frozen node soon.
@@ -53,6 +54,7 @@ type cluster struct {
 
 	handoff, appends *proxy // nil unless asked for
 	proxies          []*proxy
+	doubler          *doubler // nil unless asked for
 	wg               sync.WaitGroup
 	end              context.CancelFunc
 }
@@ -83,7 +85,7 @@ func newCluster(bin, dir string, cfg clusterConfig) (*cluster, error) {
 	if c.minter, err = token.NewMinter(token.Config{Keys: keys}, time.Now); err != nil {
 		return nil, err
 	}
-	addrs, err := freeAddrs(7 + 2*nodeCount)
+	addrs, err := freeAddrs(8 + 2*nodeCount)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +99,13 @@ func newCluster(bin, dir string, cfg clusterConfig) (*cluster, error) {
 // wire makes the processes, and the proxies between them.
 func (c *cluster) wire(addrs []string) error {
 	c.redis = newRedis(c.dir, addrs[6])
-	c.redis.args = append(c.redis.args, c.cfg.redisArgs...)
+	if c.cfg.ferretdb {
+		var err error
+		if c.store, err = newFerret(c.dir, addrs[len(addrs)-1]); err != nil {
+			return err
+		}
+		c.storeURL = c.store.url()
+	}
 	signing := "SIGNING_SECRETS=" + c.signing
 	storeURL := "STORE_URL=" + c.storeURL
 
@@ -112,6 +120,12 @@ func (c *cluster) wire(addrs []string) error {
 	handoff, err := c.through(c.cfg.proxyHandoff, &c.handoff, addrs[2])
 	if err != nil {
 		return err
+	}
+	if c.cfg.double {
+		if c.doubler, err = newDoubler(addrs[2]); err != nil {
+			return err
+		}
+		handoff = c.doubler.addr
 	}
 	c.collect = c.program("collect", "collect", addrs[4], addrs[5], signing, storeURL,
 		"API_KEYS="+keyName+":"+c.apiKey, "DISPATCH_URL=http://"+handoff)
@@ -248,7 +262,10 @@ func (c *cluster) close() {
 		c.redis.kill()
 	}
 	if c.store != nil {
-		c.store.close()
+		c.store.kill()
+	}
+	if c.doubler != nil {
+		c.doubler.close()
 	}
 	for _, p := range c.proxies {
 		p.close()

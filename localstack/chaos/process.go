@@ -36,6 +36,7 @@ type process struct {
 	cmd   *exec.Cmd  // nil while it does not run
 	ended chan struct{}
 	fault error // it ended without being told to
+	exit  error // how it ended last
 	asked bool  // it was told to end
 	lives int
 }
@@ -77,7 +78,7 @@ func (p *process) wait(cmd *exec.Cmd, ended chan struct{}) {
 	err := cmd.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cmd = nil
+	p.cmd, p.exit = nil, err
 	if !p.asked {
 		p.fault = fmt.Errorf("%s ended by itself: %v", p.name, err)
 	}
@@ -150,7 +151,8 @@ func (p *process) kill() {
 	}
 }
 
-// stop tells the process to end, as a deployment does, and waits for it.
+// stop tells the process to end, as a deployment does, and waits for it. It is
+// to exit with 0.
 func (p *process) stop() error {
 	ended, ok := p.signal(sigStop, true)
 	if !ok {
@@ -158,6 +160,11 @@ func (p *process) stop() error {
 	}
 	select {
 	case <-ended:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.exit != nil {
+			return fmt.Errorf("%s, told to end, ended with %w", p.name, p.exit)
+		}
 		return nil
 	case <-time.After(stopTime):
 		p.kill()

@@ -14,6 +14,7 @@ type verdict int
 const (
 	pass verdict = iota // hand them on
 	cut                 // drop them and close the connection on both sides
+	half                // hand on the first half, and then close both sides
 )
 
 // A proxy is a piece of network between two processes that can be cut. It
@@ -117,10 +118,17 @@ func (p *proxy) copy(to, from net.Conn, toTarget bool) {
 			p.mu.Lock()
 			watch := p.watch
 			p.mu.Unlock()
-			if watch != nil && watch(toTarget, buf[:n]) == cut {
+			what := pass
+			if watch != nil {
+				what = watch(toTarget, buf[:n])
+			}
+			if what == half {
+				n /= 2
+			}
+			if what == cut {
 				return
 			}
-			if _, err := to.Write(buf[:n]); err != nil {
+			if _, err := to.Write(buf[:n]); err != nil || what == half {
 				return
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"pushcluster/shared/registry/registrytest"
@@ -69,4 +71,24 @@ func (r *redisServer) forget() error {
 		return nil
 	}
 	return err
+}
+
+// clock returns the time that the server has, to the second.
+func (r *redisServer) clock() (time.Time, error) {
+	sec, err := r.number("return tonumber(redis.call('TIME')[1])")
+	return time.Unix(sec, 0), err
+}
+
+// memory returns how many bytes the server uses.
+func (r *redisServer) memory() (int64, error) {
+	return r.number("return tonumber(string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+)'))")
+}
+
+// number returns what a script does.
+func (r *redisServer) number(script string) (int64, error) {
+	line, err := registrytest.Do(r.addr, "EVAL", script, "0")
+	if err != nil {
+		return 0, fmt.Errorf("ask redis: %w", err)
+	}
+	return strconv.ParseInt(strings.TrimPrefix(line, ":"), 10, 64)
 }

@@ -33,9 +33,24 @@ type scenario struct {
 func scenarios() []scenario {
 	return []scenario{
 		{number: 1, name: "push nodes killed", short: true, harm: killNodes},
+		{number: 2, name: "push node frozen beyond its lease", harm: freezeNode},
+		{number: 3, name: "rolling restart of all nodes", harm: rollNodes},
 		{number: 4, name: "Redis flushed", short: true, double: true, harm: flushRedis},
+		{number: 5, name: "Redis restarted empty, and away for 30 s", double: true, harm: restartRedis},
+		{number: 6, name: "Redis fails over to an older copy", double: true, harm: failOver(0)},
+		{number: 6, name: "… whose clock is 10 s behind", double: true, harm: failOver(-10 * time.Second), skip: needShim},
+		{number: 7, name: "store away for 30 s (MongoDB store)", harm: killStore, cluster: clusterConfig{ferretdb: true},
+			adjust: func(o *Options) { o.Clients, o.Rate = 60, 20 }},
 		{number: 8, name: "Dispatch killed mid-batch, then absent", short: true, harm: killDispatch,
 			cluster: clusterConfig{proxyDelivery: true, proxyAppend: true}},
+		{number: 9, name: "Collect killed between store and hand-off", harm: killCollect, cluster: clusterConfig{proxyHandoff: true}},
+		{number: 10, name: "network to one node cut, also half-way", harm: cutDelivery, cluster: clusterConfig{proxyDelivery: true}},
+		{number: 11, name: "slow clients", harm: slowDown, cluster: clusterConfig{slow: true}},
+		{number: 12, name: "every post and every hand-off twice", harm: doubleAll, cluster: clusterConfig{double: true}},
+		{number: 13, name: "reconnect storm", harm: stormNodes},
+		{number: 14, name: "clocks jump; a node without Redis for 2 min", harm: cutRedis, cluster: clusterConfig{proxyRedis: true}},
+		{number: 15, name: "devices offline, then back without position", double: true, harm: goOffline},
+		{number: 16, name: "Redis full, logs evicted", double: true, harm: fillRedis},
 	}
 }
 

@@ -41,6 +41,7 @@ type world struct {
 	banished   atomic.Int64 // clients that were told not to come back
 	closes     counts       // of connections, by code
 	answers    counts       // of Collect, by status; 0: none
+	ended      moments      // when connections ended
 
 	begun    time.Time
 	stopLoad context.CancelFunc
@@ -69,6 +70,16 @@ func (c *counts) get(k uint32) int {
 	return c.of[k]
 }
 
+func (c *counts) total() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	total := 0
+	for _, n := range c.of {
+		total += n
+	}
+	return total
+}
+
 func (c *counts) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,6 +93,31 @@ func (c *counts) String() string {
 		s += fmt.Sprintf(" %d×%d", c.of[k], k)
 	}
 	return s
+}
+
+// moments are times at which something happened.
+type moments struct {
+	mu sync.Mutex
+	at []time.Time
+}
+
+func (m *moments) add() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.at = append(m.at, time.Now())
+}
+
+func (m *moments) len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.at)
+}
+
+// since returns the moments after the first n.
+func (m *moments) since(n int) []time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.at[n:])
 }
 
 // newWorld starts a cluster and brings its clients in. The caller closes it.
@@ -138,10 +174,16 @@ func (w *world) populate(ctx context.Context) error {
 		if i%2 == 0 {
 			public = []string{fmt.Sprintf("public:%d", i/2%publics)}
 		}
-		c, err := w.newClient(i, user, device, []push.Channel{push.Channel(fmt.Sprintf("room:%d", i%rooms))}, public)
+		in := []push.Channel{push.Channel(fmt.Sprintf("room:%d", i%rooms))}
+		slow := w.cluster.cfg.slow && i%slowEvery == 0
+		if slow {
+			in = append(in, slowRoom)
+		}
+		c, err := w.newClient(i, user, device, in, public)
 		if err != nil {
 			return err
 		}
+		c.slow = slow
 		w.clients = append(w.clients, c)
 	}
 	return w.bringIn(ctx, w.clients)
