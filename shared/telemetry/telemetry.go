@@ -5,14 +5,11 @@ package telemetry
 import (
 	"io"
 	"log/slog"
-	"net/http"
-	"net/http/pprof"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // NewLog returns a log that writes one line of JSON an event to w, from level
@@ -53,18 +50,4 @@ func build() (version, revision string) {
 		}
 	}
 	return version, revision
-}
-
-// Internal returns the handler of an internal port: /metrics in the Prometheus
-// text format, and the profiles of net/http/pprof. It belongs on no port that
-// strangers reach.
-func Internal(reg *prometheus.Registry) *http.ServeMux {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
 }

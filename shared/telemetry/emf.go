@@ -1,0 +1,129 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// An EMF writes chosen figures of a registry in CloudWatch's embedded metric
+// format: a line of JSON in the log that CloudWatch makes metrics of. Where
+// nothing can scrape /metrics, on Lambda, and where an alarm or a scaling rule of
+// AWS needs a figure, this is how it gets there. Each figure is a metric that is
+// paid for, so only those that are named go out.
+type EMF struct {
+	w       io.Writer
+	reg     prometheus.Gatherer
+	log     *slog.Logger
+	program string
+	figures map[string]string // family to the label that divides it; empty: none
+
+	mu   sync.Mutex // guards what follows
+	last map[string]float64
+}
+
+// emfNamespace is the CloudWatch namespace of all our metrics.
+const emfNamespace = "pushcluster"
+
+// NewEMF returns a writer to w of figures of reg, with the dimension program. A
+// figure is the name of a metric, of which all series are added up, or
+// "name/label", which gives one metric for each of the label's values. It
+// writes nothing until Flush.
+func NewEMF(w io.Writer, program string, reg prometheus.Gatherer, log *slog.Logger, figures ...string) *EMF {
+	e := &EMF{w: w, reg: reg, log: log, program: program, figures: make(map[string]string), last: make(map[string]float64)}
+	for _, f := range figures {
+		name, label, _ := strings.Cut(f, "/")
+		e.figures[name] = label
+	}
+	return e
+}
+
+// Flush writes one line: gauges as they are, of counters what was added since
+// the last Flush, of histograms the sum and the count of that. Counters that
+// have not moved are left out; without any figure there is no line.
+func (e *EMF) Flush() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	families, err := e.reg.Gather()
+	if err != nil {
+		e.log.Warn("metrics could not be gathered", "err", err)
+		return
+	}
+	values := make(map[string]float64)
+	for _, f := range families {
+		if label, ok := e.figures[f.GetName()]; ok {
+			e.collect(f, label, values)
+		}
+	}
+	if len(values) == 0 {
+		return
+	}
+	e.write(values)
+}
+
+// collect adds the figures of one family to values.
+func (e *EMF) collect(f *dto.MetricFamily, label string, values map[string]float64) {
+	totals := make(map[string]float64)
+	for _, m := range f.GetMetric() {
+		name := f.GetName()
+		for _, pair := range m.GetLabel() {
+			if label != "" && pair.GetName() == label {
+				name += "_" + pair.GetValue()
+			}
+		}
+		switch f.GetType() {
+		case dto.MetricType_GAUGE:
+			values[name] += m.GetGauge().GetValue()
+		case dto.MetricType_COUNTER:
+			totals[name] += m.GetCounter().GetValue()
+		case dto.MetricType_HISTOGRAM:
+			totals[name+"_sum"] += m.GetHistogram().GetSampleSum()
+			totals[name+"_count"] += float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	for name, total := range totals {
+		if added := total - e.last[name]; added > 0 {
+			values[name] = added
+		}
+		e.last[name] = total
+	}
+}
+
+func (e *EMF) write(values map[string]float64) {
+	type metric struct {
+		Name string
+		Unit string `json:",omitempty"`
+	}
+	type directive struct {
+		Namespace  string
+		Dimensions [][]string
+		Metrics    []metric
+	}
+	d := directive{Namespace: emfNamespace, Dimensions: [][]string{{"program"}}}
+	line := map[string]any{"program": e.program}
+	for name, value := range values {
+		if math.IsNaN(value) || math.IsInf(value, 0) {
+			continue
+		}
+		unit := ""
+		if strings.HasSuffix(name, "_seconds_sum") {
+			unit = "Seconds"
+		}
+		d.Metrics = append(d.Metrics, metric{name, unit})
+		line[name] = value
+	}
+	line["_aws"] = map[string]any{"Timestamp": time.Now().UnixMilli(), "CloudWatchMetrics": []directive{d}}
+	raw, err := json.Marshal(line)
+	if err != nil {
+		e.log.Warn("metrics could not be written", "err", err)
+		return
+	}
+	e.w.Write(append(raw, '\n')) // a log that cannot be written can be told nothing
+}

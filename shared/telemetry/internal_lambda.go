@@ -1,0 +1,14 @@
+//go:build lambda.norpc
+
+package telemetry
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Internal returns an empty handler: a Lambda function, which this build tag of
+// aws-lambda-go is for, has no internal port, and its binary leaves out what
+// would serve one. Its figures go out as [EMF].
+func Internal(*prometheus.Registry) *http.ServeMux { return http.NewServeMux() }
