@@ -87,8 +87,10 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return serve.Run(ctx, log,
-		serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: serve.Wrap("public", auth, log, reg)},
+	public := serve.Wrap("public", auth, log, reg)
+	emf := telemetry.NewEMF(stderr, "auth", reg, log, "auth_verifications_total/result", "auth_mints_total/outcome", "serve_panics_total")
+	return serve.Start(ctx, log, serve.Events{HTTP: public, Auth: auth, After: emf.Flush},
+		serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: public},
 		serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
 			Handler: serve.Wrap("internal", telemetry.Internal(reg), log, reg)},
 	)

@@ -25,7 +25,7 @@ type Config struct {
 	InternalListen string      `env:"INTERNAL_LISTEN" envDefault:":8802" help:"address of the internal port: /metrics, profiles"`
 	LogLevel       slog.Level  `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 	StoreURL       string      `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
-	DispatchURL    string      `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT"`
+	DispatchURL    string      `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
 	APIKeys        secret.Keys `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
 	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 }
@@ -74,8 +74,11 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return serve.Run(ctx, log,
-		serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: serve.Wrap("public", collect, log, reg)},
+	public := serve.Wrap("public", collect, log, reg)
+	emf := telemetry.NewEMF(stderr, "collect", reg, log, "collect_messages_total/outcome", "collect_requests_refused_total",
+		"collect_outbox_total/reason", "collect_handoff_seconds", "serve_panics_total")
+	return serve.Start(ctx, log, serve.Events{HTTP: public, After: emf.Flush},
+		serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: public},
 		serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
 			Handler: serve.Wrap("internal", telemetry.Internal(reg), log, reg)},
 	)

@@ -96,12 +96,12 @@ func listening(t *testing.T, logs io.Reader) map[string]string {
 }
 
 func TestConfigTellsAllMistakes(t *testing.T) {
-	environment := map[string]string{"API_KEYS": "sesame", "SIGNING_SECRETS": "sesame", "DISPATCH_URL": "sqs://queue", "LOG_LEVEL": "loud"}
+	environment := map[string]string{"API_KEYS": "sesame", "SIGNING_SECRETS": "sesame", "DISPATCH_URL": "sqs://queue.fifo", "LOG_LEVEL": "loud"}
 	_, err := serve.Load[Config](t.Context(), func(name string) string { return environment[name] })
 	if err == nil {
 		t.Fatal("Load = nil error")
 	}
-	for _, want := range []string{"API_KEYS: ", "SIGNING_SECRETS: ", "DISPATCH_URL: hand-off by sqs:// is not yet supported", "LOG_LEVEL: ", "STORE_URL: not set"} {
+	for _, want := range []string{"API_KEYS: ", "SIGNING_SECRETS: ", "DISPATCH_URL: the URL of Dispatch must be sqs://QUEUE", "LOG_LEVEL: ", "STORE_URL: not set"} {
 		if strings.Count(err.Error(), want) != 1 {
 			t.Errorf("errors:\n%v\nwant %q once", err, want)
 		}

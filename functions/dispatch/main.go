@@ -77,11 +77,17 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		return err
 	}
 	callers := signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys)
+	public := serve.Wrap("public", dispatch.Public(callers), log, prom)
+	emf := telemetry.NewEMF(stderr, "dispatch", prom, log, "dispatch_messages_total/outcome", "dispatch_entries_pushed_total",
+		"dispatch_entries_not_pushed_total/reason", "dispatch_outbox_total/outcome", "dispatch_sweep_errors_total", "dispatch_seconds", "serve_panics_total")
+	events := serve.Events{HTTP: public, Queue: dispatch, Schedule: dispatch, After: emf.Flush}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return dispatch.Run(ctx) })
+	if !serve.OnLambda(ctx) { // there the schedule stands in for it
+		g.Go(func() error { return dispatch.Run(ctx) })
+	}
 	g.Go(func() error {
-		return serve.Run(ctx, log,
-			serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: serve.Wrap("public", dispatch.Public(callers), log, prom)},
+		return serve.Start(ctx, log, events,
+			serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: public},
 			serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
 				Handler: serve.Wrap("internal", telemetry.Internal(prom), log, prom)},
 		)

@@ -1,7 +1,9 @@
 package authfn
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"pushcluster/shared/push"
@@ -18,28 +20,42 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, r, p)
 		return
 	}
-	identity, err := h.verifier.Verify(r.Context(), req.Token)
-	revoked := false
-	if err == nil {
-		revoked, err = h.revoked.covers(r.Context(), &identity)
-	}
+	identity, err := h.judge(r.Context(), req.Token)
 	switch {
-	case err == nil && revoked:
-		h.metrics.verifications.WithLabelValues("revoked").Inc()
-		serve.Problem(w, r, push.NewProblem(push.CodeTokenInvalid, "the token is not one that counts here"))
 	case err == nil:
-		h.metrics.verifications.WithLabelValues("ok").Inc()
 		serve.JSON(w, http.StatusOK, identity)
 	case errors.Is(err, token.ErrExpired):
-		h.metrics.verifications.WithLabelValues("expired").Inc()
 		serve.Problem(w, r, push.NewProblem(push.CodeTokenExpired, "the token was good once; a new one is needed"))
 	case errors.Is(err, token.ErrInvalid):
-		h.metrics.verifications.WithLabelValues("invalid").Inc()
-		h.log.Debug("token refused", "err", err)
 		serve.Problem(w, r, push.NewProblem(push.CodeTokenInvalid, "the token is not one that counts here"))
 	default:
-		h.metrics.verifications.WithLabelValues("unavailable").Inc()
-		h.log.Warn("token not checked", "err", err)
 		serve.Problem(w, r, push.NewProblem(push.CodeUnavailable, "what decides on the token could not be looked up now"))
 	}
+}
+
+// judge returns whose a token is, and counts it. Its error wraps
+// token.ErrExpired or token.ErrInvalid, which a revoked token is too, or says
+// why nobody can tell now.
+func (h *Handler) judge(ctx context.Context, presented string) (push.Identity, error) {
+	identity, err := h.verifier.Verify(ctx, presented)
+	revoked := false
+	if err == nil {
+		revoked, err = h.revoked.covers(ctx, &identity)
+	}
+	result := "unavailable"
+	switch {
+	case err == nil && revoked:
+		result, err = "revoked", fmt.Errorf("%w: it was revoked", token.ErrInvalid)
+	case err == nil:
+		result = "ok"
+	case errors.Is(err, token.ErrExpired):
+		result = "expired"
+	case errors.Is(err, token.ErrInvalid):
+		result = "invalid"
+		h.log.Debug("token refused", "err", err)
+	default:
+		h.log.Warn("token not checked", "err", err)
+	}
+	h.metrics.verifications.WithLabelValues(result).Inc()
+	return identity, err
 }
