@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"pushcluster/pushnode/address"
+	"pushcluster/pushnode/cursorpost"
 	"pushcluster/pushnode/node"
 	"pushcluster/pushnode/verify"
 	"pushcluster/shared/clock"
@@ -24,6 +26,7 @@ import (
 	"pushcluster/shared/secret"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/signature"
+	"pushcluster/shared/store"
 	"pushcluster/shared/store/storeurl"
 	"pushcluster/shared/telemetry"
 )
@@ -36,6 +39,7 @@ type Config struct {
 	ECSMetadata    string        `env:"ECS_CONTAINER_METADATA_URI_V4" help:"set by ECS: where a task learns its address"`
 	AuthURL        string        `env:"AUTH_URL,required" help:"base URL of Auth, http://host:port"`
 	RedisURL       string        `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
+	DispatchRPCURL string        `env:"DISPATCH_RPC_URL" help:"base URL of Dispatch, http://host:port; with a SQLite store cursors are written through it"`
 	StoreURL       string        `env:"STORE_URL,required" secret:"true" help:"mongodb://… or sqlite:FILE"`
 	SigningSecrets secret.List   `env:"SIGNING_SECRETS,required" help:"secrets of requests between our services, newest first, separated by commas"`
 	Origins        []string      `env:"ORIGINS" help:"page origins that may connect besides the node's own host, separated by commas; * for all"`
@@ -82,15 +86,21 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
 	defer transport.CloseIdleConnections()
-	verifier, err := verify.New(verify.Config{}, cfg.AuthURL,
-		&http.Client{Transport: &signature.Transport{Signer: signature.NewSigner(keys), Base: transport, Now: reg.Now}}, reg.Now, prom)
+	signing := &http.Client{Transport: &signature.Transport{Signer: signature.NewSigner(keys), Base: transport, Now: reg.Now}}
+	verifier, err := verify.New(verify.Config{}, cfg.AuthURL, signing, reg.Now, prom)
 	if err != nil {
 		return fmt.Errorf("AUTH_URL: %w", err)
 	}
 	defer verifier.Wait()
+	var nodeStore store.Store = st
+	if strings.HasPrefix(cfg.StoreURL, "sqlite:") && cfg.DispatchRPCURL != "" {
+		if nodeStore, err = cursorpost.New(st, cfg.DispatchRPCURL, signing); err != nil {
+			return fmt.Errorf("DISPATCH_RPC_URL: %w", err)
+		}
+	}
 	n, err := node.New(node.Config{
 		ID: id, Origins: cfg.Origins, DrainTime: cfg.DrainTime, PingInterval: cfg.PingInterval, MaxConnections: cfg.MaxConnections,
-	}, verifier, reg, st, log, prom)
+	}, verifier, reg, nodeStore, log, prom)
 	if err != nil {
 		return err
 	}

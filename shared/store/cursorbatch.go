@@ -1,0 +1,45 @@
+package store
+
+import (
+	"context"
+
+	"pushcluster/shared/push"
+)
+
+// A CursorBatch is cursor writes on their way from a node to Dispatch: POST
+// /v1/dispatch/cursors. On SQLite nodes send them there instead of writing
+// themselves, because a process that is stopped while it holds SQLite's write
+// lock stalls every other, and nodes are the processes that get stopped.
+type CursorBatch struct {
+	Spared  []Spared         `json:"spared,omitempty"`
+	Advance []Cursor         `json:"advance,omitempty"`
+	Remove  []CursorsRemoved `json:"remove,omitempty"`
+}
+
+// CursorsRemoved is what a call of RemoveCursors names.
+type CursorsRemoved struct {
+	User     push.UserID    `json:"user"`
+	Device   push.Device    `json:"device"`
+	Channels []push.Channel `json:"channels"`
+}
+
+// Write writes the batch to c: exceptions before the cursors that pass them.
+// After an error part of it may be written; all of it may be written again.
+func (b *CursorBatch) Write(ctx context.Context, c Cursors) error {
+	if len(b.Spared) > 0 {
+		if err := c.Spare(ctx, b.Spared); err != nil {
+			return err
+		}
+	}
+	if len(b.Advance) > 0 {
+		if err := c.AdvanceCursors(ctx, b.Advance); err != nil {
+			return err
+		}
+	}
+	for _, r := range b.Remove {
+		if err := c.RemoveCursors(ctx, r.User, r.Device, r.Channels); err != nil {
+			return err
+		}
+	}
+	return nil
+}
