@@ -21,6 +21,7 @@ import (
 	"pushcluster/pushnode/node"
 	"pushcluster/pushnode/verify"
 	"pushcluster/shared/clock"
+	"pushcluster/shared/handoff"
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/secret"
@@ -37,7 +38,7 @@ type Config struct {
 	InternalListen string        `env:"INTERNAL_LISTEN" envDefault:":8811" help:"address of the internal port: node API, /metrics, pprof; never behind the public balancer"`
 	NodeAddr       string        `env:"NODE_ADDR" help:"host[:port] of the internal port as others reach it; default: ECS metadata, else a private address of this machine"`
 	ECSMetadata    string        `env:"ECS_CONTAINER_METADATA_URI_V4" help:"set by ECS: where a task learns its address"`
-	AuthURL        string        `env:"AUTH_URL,required" help:"base URL of Auth, http://host:port"`
+	AuthURL        string        `env:"AUTH_URL,required" help:"base URL of Auth: http://host:port, or lambda://function"`
 	RedisURL       string        `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
 	DispatchRPCURL string        `env:"DISPATCH_RPC_URL" help:"base URL of Dispatch, http://host:port; with a SQLite store cursors are written through it"`
 	StoreURL       string        `env:"STORE_URL,required" secret:"true" help:"mongodb://… or sqlite:FILE"`
@@ -87,7 +88,12 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}
 	defer transport.CloseIdleConnections()
 	signing := &http.Client{Transport: &signature.Transport{Signer: signature.NewSigner(keys), Base: transport, Now: reg.Now}}
-	verifier, err := verify.New(verify.Config{}, cfg.AuthURL, signing, reg.Now, prom)
+	asking, err := handoff.RPC(cfg.AuthURL, signing)
+	if err != nil {
+		return fmt.Errorf("AUTH_URL: %w", err)
+	}
+	defer asking.CloseIdleConnections()
+	verifier, err := verify.New(verify.Config{}, cfg.AuthURL, asking, reg.Now, prom)
 	if err != nil {
 		return fmt.Errorf("AUTH_URL: %w", err)
 	}

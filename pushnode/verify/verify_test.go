@@ -367,7 +367,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"no URL":          {Config{}, ""},
 		"no scheme":       {Config{}, "auth:8701"},
-		"lambda":          {Config{}, "lambda://auth"},
+		"other scheme":    {Config{}, "sqs://auth"},
 		"cached too long": {Config{CacheFor: time.Minute}, "http://auth"},
 		"negative":        {Config{Parallel: -1}, "http://auth"},
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -68,6 +69,20 @@ func (i *Invoker) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // CloseIdleConnections closes connections that are not in use.
 func (i *Invoker) CloseIdleConnections() { i.http.CloseIdleConnections() }
+
+// RPC returns the client for questions to the service at rawURL: for a
+// lambda:// URL one that invokes the function, for any other signed, which signs
+// its requests. The caller closes its idle connections.
+func RPC(rawURL string, signed *http.Client) (*http.Client, error) {
+	if !strings.HasPrefix(rawURL, "lambda://") {
+		return signed, nil
+	}
+	invoker, err := NewInvoker()
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: invoker}, nil
+}
 
 // newLambda returns a carrier to the function whose invoker is i.
 func newLambda(i *Invoker, function string) carrier {
