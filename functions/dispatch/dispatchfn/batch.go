@@ -138,6 +138,8 @@ func (b *batch) count() {
 			outcome := outcomeConfirmed
 			if b.problems[n] != nil {
 				outcome = outcomeFailed
+			} else {
+				b.h.confirmed.Store(b.h.reg.Now().UnixNano())
 			}
 			b.h.metrics.messages.WithLabelValues(outcome).Inc()
 		}

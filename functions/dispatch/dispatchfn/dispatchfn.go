@@ -23,6 +23,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +47,7 @@ type Registry interface {
 	Term(ctx context.Context) (push.Term, error)
 	InTerm(ctx context.Context, t push.Term) (bool, error)
 	Nodes(ctx context.Context, want []push.NodeID) (map[push.NodeID]registry.Lease, error)
+	Live(ctx context.Context) ([]registry.Lease, error)
 	RemoveRoutes(ctx context.Context, node push.NodeID, routes []registry.ChannelRoute) error
 	Now() time.Time
 	Ready(ctx context.Context) error
@@ -56,20 +58,26 @@ type Store interface {
 	store.Messages
 	store.Inbox
 	store.Outbox
+	store.Cursors
+	ParkOutbox(ctx context.Context, entries []store.ParkedEntry) error
 	Sweep(ctx context.Context, now time.Time) (int, error)
 	Ping(ctx context.Context) error
 }
 
-// Nodes brings entries to nodes; nodeclient.Client does. Its errors wrap those
-// of package nodeclient.
+// Nodes brings entries, questions and orders to nodes; nodeclient.Client does.
+// Its errors wrap those of package nodeclient.
 type Nodes interface {
 	Deliver(ctx context.Context, node push.NodeID, req push.DeliverRequest) (push.DeliverAnswer, error)
+	Info(ctx context.Context, node push.NodeID, req push.InfoRequest) (push.InfoAnswer, error)
+	Disconnect(ctx context.Context, node push.NodeID, req push.DisconnectRequest) (push.DisconnectAnswer, error)
+	Revoke(ctx context.Context, node push.NodeID, req push.RevokeRequest) (push.DisconnectAnswer, error)
 }
 
 // A Config holds what may be tuned. Zero values stand for the defaults.
 type Config struct {
 	Deadline    time.Duration // for one request as a whole; 10 s
 	PushTime    time.Duration // for each node's answer; 1 s
+	AskTime     time.Duration // for a question to all nodes as a whole, each has PushTime; 3 s
 	SkipTime    time.Duration // how long a node that did not answer in time is left out; 1 s
 	Fanout      int           // nodes asked at once for one request; 64
 	Concurrency int           // requests handled at once; more wait; 64
@@ -78,7 +86,12 @@ type Config struct {
 	OutboxEvery time.Duration // between looks at the outbox; 1 s
 	OutboxLimit int           // entries claimed at once; 100
 	OutboxClaim time.Duration // how long a claim lasts; 30 s
-	SweepEvery  time.Duration // between sweeps of what has outlived its time; 10 min
+	// An entry that has failed ParkAfter times is parked if other messages get
+	// through meanwhile; else something larger is broken, which is not its fault,
+	// and it is parked after ParkAtLast times. 12, and 100, which takes 90 minutes.
+	ParkAfter  int
+	ParkAtLast int
+	SweepEvery time.Duration // between sweeps of what has outlived its time; 10 min
 }
 
 func (c Config) withDefaults() Config {
@@ -94,12 +107,15 @@ func (c Config) withDefaults() Config {
 	}
 	set(&c.Deadline, 10*time.Second)
 	set(&c.PushTime, time.Second)
+	set(&c.AskTime, 3*time.Second)
 	set(&c.SkipTime, time.Second)
 	num(&c.Fanout, 64)
 	num(&c.Concurrency, 64)
 	num(&c.BatchItems, 10_000)
 	set(&c.OutboxEvery, time.Second)
 	num(&c.OutboxLimit, 100)
+	num(&c.ParkAfter, 12)
+	num(&c.ParkAtLast, 100)
 	set(&c.OutboxClaim, 30*time.Second)
 	set(&c.SweepEvery, 10*time.Minute)
 	return c
@@ -115,6 +131,8 @@ type Handler struct {
 	metrics *metrics
 	misses  misses
 	slots   chan struct{} // holds a token for each request under way
+
+	confirmed atomic.Int64 // when a message was last confirmed, in nanoseconds of reg.Now
 }
 
 // New returns Dispatch on its collaborators, which stay the caller's to close.
@@ -131,11 +149,18 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 	}, nil
 }
 
-// Public returns the handler of Dispatch's port: POST /v1/dispatch for callers
-// whose signature is good, /healthz and /readyz for anybody.
+// Public returns the handler of Dispatch's port: POST /v1/dispatch, and the
+// questions info, disconnect and revoke below it, for callers whose signature is
+// good, /healthz and /readyz for anybody.
 func (h *Handler) Public(callers *signature.Verifier) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/dispatch", signature.Require(callers, MaxBody, h))
+	mux.Handle("POST /v1/dispatch/cursors", signature.Require(callers, MaxBody, http.HandlerFunc(h.keepCursors)))
+	questions := http.NewServeMux()
+	questions.HandleFunc("POST /v1/dispatch/info", h.info)
+	questions.HandleFunc("POST /v1/dispatch/disconnect", h.disconnect)
+	questions.HandleFunc("POST /v1/dispatch/revoke", h.revoke)
+	mux.Handle("POST /v1/dispatch/", signature.Require(callers, maxQuestion, questions))
 	health := serve.Health(h.log,
 		serve.Check{Name: "redis", Probe: h.reg.Ready},
 		serve.Check{Name: "store", Probe: h.store.Ping})

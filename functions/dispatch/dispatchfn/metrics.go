@@ -45,6 +45,7 @@ const (
 	outboxConfirmed = "confirmed"
 	outboxRetry     = "retry"
 	outboxExpired   = "expired"
+	outboxParked    = "parked"  // it keeps failing; an operator decides
 	outboxMissing   = "missing" // its message is no longer in the store
 )
 
@@ -73,7 +74,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		messages: counter("dispatch_messages_total", "Messages handed off, by outcome.", "outcome"),
 		repeats:  counter("dispatch_repeats_total", "Places that messages had before, by who knew.", "by"),
 		again:    counter("dispatch_appended_again_total", "Places that messages were given anew, by reason.", "reason"),
-		requests: counter("dispatch_node_requests_total", "Requests to nodes, by result.", "result"),
+		requests: counter("dispatch_node_requests_total", "Requests to nodes, questions included, by result.", "result"),
 		unpushed: counter("dispatch_entries_not_pushed_total", "Entries not pushed to a node with a route, by reason; it finds them in log or inbox.", "reason"),
 		routes:   counter("dispatch_routes_removed_total", "Stale routes removed, by reason.", "reason"),
 		outbox:   counter("dispatch_outbox_total", "Outbox entries tried, by outcome.", "outcome"),
