@@ -1,0 +1,77 @@
+package rule
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"cel.dev/cel-go/interpreter"
+)
+
+// A Kind is the class of an [Error], for metrics.
+type Kind string
+
+// The kinds.
+const (
+	KindCompile Kind = "compile" // the rule itself is wrong
+	KindMissing Kind = "missing" // a field that is not there
+	KindType    Kind = "type"    // a value of another type than the expression needs
+	KindCost    Kind = "cost"    // too many steps, or too large a result of one
+	KindTime    Kind = "time"    // over 100 ms
+	KindResult  Kind = "result"  // the result is nothing that can be sent
+)
+
+// An Error is what is wrong with one field of a rule, or of a body under it.
+type Error struct {
+	Field  string // "when", "to.users", … as in sources.yaml
+	Kind   Kind
+	Reason string // for people; may quote names of fields and short values of the body
+}
+
+// Error returns the field and the reason.
+func (e *Error) Error() string { return e.Field + ": " + e.Reason }
+
+// compileReason explains one message of the compiler.
+func compileReason(message string, line, column int, expression string) string {
+	message = strings.TrimSuffix(message, " (in container '')")
+	lesson := ""
+	switch {
+	case strings.Contains(message, "undeclared reference to"):
+		lesson = "an expression knows body, headers, query, source and received_at"
+		if !strings.ContainsAny(expression, "\"'(") {
+			lesson += `; a plain text stands in quotes of its own, '"` + clip(expression) + `"'`
+		}
+	case strings.Contains(message, "expression code point size exceeds limit"):
+		return fmt.Sprintf("the expression is longer than %d characters", MaxExpression)
+	}
+	reason := fmt.Sprintf("%s (at %d:%d)", message, line, column+1)
+	if lesson != "" {
+		reason += "; " + lesson
+	}
+	return reason
+}
+
+// evalError explains why an expression has no value.
+func evalError(field string, err error) *Error {
+	var cancelled interpreter.EvalCancelledError
+	text := err.Error()
+	switch {
+	case errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded:
+		return &Error{field, KindCost, fmt.Sprintf("it takes more than %d steps for this body; look at fewer elements, or make fewer texts", costLimit)}
+	case errors.Is(err, interpreter.InterruptError{}):
+		return &Error{field, KindTime, fmt.Sprintf("it takes longer than %s for this body", maxTime)}
+	case strings.HasPrefix(text, "no such key: "):
+		key := clip(strings.TrimPrefix(text, "no such key: "))
+		return &Error{field, KindMissing, fmt.Sprintf(`the body has no %s where the expression looks for it; `+
+			`if it may be missing, ask has(….%s) in when, or write ….?%s.orValue("")`, key, key, key)}
+	case strings.HasPrefix(text, "index out of bounds"):
+		return &Error{field, KindMissing, text + `; if a list may be shorter, write list[?0].orValue("")`}
+	case strings.Contains(text, "no such overload"):
+		return &Error{field, KindType, clip(text) + "; the values are of other types than the operation takes: string(x), int(x) and double(x) convert, in a list .map(x, string(x))"}
+	case strings.HasPrefix(text, "internal error: "):
+		return &Error{field, KindType, "it cannot be evaluated for this body; is the key of a map no string, number or bool?"}
+	case strings.Contains(text, "more than"):
+		return &Error{field, KindCost, clip(text)}
+	}
+	return &Error{field, KindType, clip(text)}
+}
