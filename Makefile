@@ -67,3 +67,6 @@ clean: ## remove what was built; .local/, with its messages and keys, stays
 $(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json
 	@if command -v npm >/dev/null; then cd $(JS) && npm ci --ignore-scripts --no-progress; \
 		else echo "npm: none, so the test of the JavaScript SDK is skipped"; fi
+
+# AWS: what sam build calls, and LocalStack.
+include deploy.mk

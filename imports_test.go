@@ -32,9 +32,10 @@ var harnesses = []string{"localstack", "bench"}
 // sharedEdges lists what each shared package imports of the others, besides
 // shared/push, which all may. It must stay without cycles.
 var sharedEdges = map[string][]string{
+	"shared/secret":            {"shared/awsenv"},
 	"shared/serve":             {"shared/secret"},
 	"shared/signature":         {"shared/serve"},
-	"shared/handoff":           {"shared/serve", "shared/signature"},
+	"shared/handoff":           {"shared/awsenv", "shared/serve", "shared/signature"},
 	"shared/nodeclient":        {"shared/signature"},
 	"shared/store/mongostore":  {"shared/store"},
 	"shared/store/sqlitestore": {"shared/store"},
@@ -49,7 +50,7 @@ var homes = map[string][]string{
 	"github.com/golang-jwt/jwt":         {"shared/token"},
 	"github.com/MicahParks":             {"shared/token"},
 	"github.com/aws/aws-lambda-go":      {"shared/serve"},
-	"github.com/aws/aws-sdk-go-v2":      {"shared/handoff", "shared/secret"},
+	"github.com/aws/aws-sdk-go-v2":      {"shared/awsenv", "shared/handoff", "shared/secret"},
 	"github.com/gorilla/websocket":      {"pushnode", "shared/nodeclient", "bench"},
 	"github.com/alicebob/miniredis":     {"shared/registry/registrytest", "localstack"},
 	"github.com/centrifugal/protocol":   {"shared/push", "pushnode", "localstack", "bench"},

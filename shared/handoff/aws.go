@@ -6,49 +6,25 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go"
+
+	"pushcluster/shared/awsenv"
 )
 
-// awsDialTimeout bounds the opening of a connection to an AWS service.
-const awsDialTimeout = time.Second
-
-// loadAWS returns how AWS is reached, and as whom: the AWS SDK reads that from
-// the process' own environment and files. It asks nobody. The second value is
-// what the SDK then sends with: many at once to one host, and no connection that
-// a function's sandbox has slept through for long.
+// loadAWS returns how AWS is reached, and as whom, and what the SDK then sends
+// with. It asks nobody.
 func loadAWS(retryer func() aws.Retryer) (aws.Config, *http.Client, error) {
-	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithRetryer(retryer),
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) {
-			d.Timeout = awsDialTimeout
-		}).WithTransportOptions(func(t *http.Transport) {
-			t.TLSHandshakeTimeout = 2 * time.Second
-			t.MaxIdleConnsPerHost = 64
-			t.IdleConnTimeout = time.Minute
-		})))
-	if err != nil {
-		return aws.Config{}, nil, fmt.Errorf("configure the AWS SDK: %w", err)
-	}
-	if cfg.Region == "" {
-		return aws.Config{}, nil, errors.New("no AWS region is configured; set AWS_REGION")
-	}
-	// The SDK's own client cannot close its idle connections.
-	client := &http.Client{
-		Transport:     http.DefaultTransport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	if built, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
-		client.Transport = built.GetTransport()
-	}
-	cfg.HTTPClient = client
-	return cfg, client, nil
+	client := awsenv.NewClient()
+	cfg, err := awsenv.Load(os.Getenv, client) // which the platform sets for every program alike
+	cfg.Retryer = retryer
+	return cfg, client, err
 }
 
 // retryThrottled tries again what was turned away before anything was done with

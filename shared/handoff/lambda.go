@@ -31,8 +31,8 @@ type Invoker struct {
 	http   *http.Client // what the SDK sends with
 }
 
-// NewInvoker returns an invoker with the region and the credentials that the
-// AWS SDK finds in the process' environment. It asks nobody.
+// NewInvoker returns an invoker with the region and the credentials of the
+// process' environment (package awsenv). It asks nobody.
 func NewInvoker() (*Invoker, error) {
 	cfg, client, err := loadAWS(retryThrottled)
 	if err != nil {

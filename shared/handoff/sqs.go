@@ -30,7 +30,7 @@ type sqsCarrier struct {
 }
 
 // newSQS returns a carrier to the queue of that name, in the region and with
-// the credentials that the AWS SDK finds. It asks nobody.
+// the credentials of the environment (package awsenv). It asks nobody.
 func newSQS(queue string) (carrier, error) {
 	// An item that is there twice changes nothing, so everything may be repeated.
 	cfg, client, err := loadAWS(func() aws.Retryer {

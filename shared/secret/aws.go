@@ -5,13 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
+
+	"pushcluster/shared/awsenv"
 )
 
 // awsTimeout bounds one question to Secrets Manager, its repeats included.
@@ -29,7 +31,7 @@ func (r *Resolver) arn(ctx context.Context, value string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, awsTimeout)
 	defer cancel()
-	client, err := r.client(ctx, a.region)
+	client, err := r.client(a.region)
 	if err != nil {
 		return "", err
 	}
@@ -57,17 +59,23 @@ func (r *Resolver) arn(ctx context.Context, value string) (string, error) {
 }
 
 // client returns the client of a region.
-func (r *Resolver) client(ctx context.Context, region string) (*secretsmanager.Client, error) {
+func (r *Resolver) client(region string) (*secretsmanager.Client, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c := r.clients[region]; c != nil {
 		return c, nil
 	}
-	// This reads files and the environment; it asks nobody.
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
+	http := awsenv.NewClient()
+	cfg, err := awsenv.Load(func(name string) string {
+		if name == "AWS_REGION" {
+			return region
+		}
+		return os.Getenv(name) // who we are at AWS, the platform tells every program alike
+	}, http)
 	if err != nil {
-		return nil, fmt.Errorf("configure the AWS SDK: %w", err)
+		return nil, err
 	}
+	r.http = append(r.http, http)
 	c := secretsmanager.NewFromConfig(cfg)
 	r.clients[region] = c
 	return c, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -84,6 +85,11 @@ func (k *Keys) UnmarshalText(text []byte) (err error) {
 
 // Len returns how many keys there are.
 func (k Keys) Len() int { return len(k.keys) }
+
+// Has reports whether there is a key of that name.
+func (k Keys) Has(name string) bool {
+	return slices.ContainsFunc(k.keys, func(key key) bool { return key.name == name })
+}
 
 // Name returns the name of the key whose secret was presented. It takes the
 // same time whichever key it is and whatever is presented.

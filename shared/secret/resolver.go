@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -18,11 +19,12 @@ type Resolver struct {
 
 	mu      sync.Mutex                        // guards what follows
 	clients map[string]*secretsmanager.Client // by region
+	http    []*http.Client                    // what they send with
 }
 
 // NewResolver returns a resolver for values of the environment that getenv
-// looks up. It does no I/O. How Secrets Manager is reached, and as whom, the AWS
-// SDK reads from the process' own environment.
+// looks up. It does no I/O. How Secrets Manager is reached, and as whom, comes
+// from the process' own environment: see package awsenv.
 func NewResolver(getenv func(string) string) *Resolver {
 	return &Resolver{getenv: getenv, clients: make(map[string]*secretsmanager.Client)}
 }
@@ -51,9 +53,21 @@ func (r *Resolver) Resolve(ctx context.Context, value string) (string, error) {
 	return value, nil
 }
 
+// Close closes the connections to Secrets Manager that idle. The resolver may
+// still be used.
+func (r *Resolver) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.http {
+		c.CloseIdleConnections()
+	}
+}
+
 // Resolve returns what value stands for, with a [Resolver] of its own.
 func Resolve(ctx context.Context, value string, getenv func(string) string) (string, error) {
-	return NewResolver(getenv).Resolve(ctx, value)
+	r := NewResolver(getenv)
+	defer r.Close()
+	return r.Resolve(ctx, value)
 }
 
 // A secretARN is the ARN of a secret, in the form that ECS also takes:

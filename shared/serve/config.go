@@ -69,6 +69,7 @@ func lookUp(ctx context.Context, fields []variable, getenv func(string) string, 
 		failed   = make([]error, len(fields))
 		wg       sync.WaitGroup
 	)
+	defer resolver.Close()
 	for i, v := range fields {
 		if value := getenv(v.name); value != "" {
 			wg.Go(func() { found[i], failed[i] = resolver.Resolve(ctx, value) })
