@@ -70,7 +70,7 @@ func (n *Node) keepLease(ctx context.Context) error {
 		}
 		n.metrics.leases.WithLabelValues("term").Inc()
 		n.log.Info("registering every channel again", "node", n.cfg.ID, "term", term.Number, "channels", n.hub.Len())
-		if err := n.restore(ctx, true); err != nil {
+		if err := n.restore(ctx, readAll); err != nil {
 			n.log.Warn("channels not all registered, will try again", "err", err)
 			continue // known stays behind, so the next renewal tries again
 		}
@@ -86,7 +86,8 @@ func (n *Node) keepLease(ctx context.Context) error {
 func (n *Node) beat(ctx context.Context) error {
 	t := time.NewTicker(n.cfg.BeatEvery)
 	defer t.Stop()
-	blind := 0 // beats in a row that saw nothing
+	blind := 0            // beats in a row that saw nothing
+	var evicted evictions // what Redis had evicted at the last beat
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,7 +95,10 @@ func (n *Node) beat(ctx context.Context) error {
 		case <-n.beaten:
 		case <-t.C:
 		}
-		err := n.restore(ctx, false)
+		depth, err := evicted.depth(ctx, n.reg)
+		if err == nil {
+			err = n.restore(ctx, depth)
+		}
 		if err != nil && ctx.Err() == nil {
 			n.log.Warn("beat without Redis", "err", err)
 			err = n.restoreFromInbox(ctx)
@@ -103,6 +107,7 @@ func (n *Node) beat(ctx context.Context) error {
 			blind = 0
 			continue
 		}
+		evicted = evictions{} // that beat compared nothing with Redis
 		n.metrics.leases.WithLabelValues("blind").Inc()
 		n.log.Warn("beat saw neither Redis nor the store", "err", err)
 		if blind++; blind == 2 {
@@ -149,10 +154,41 @@ func (n *Node) applyInbox(ctx context.Context, ch *hub.Channel) error {
 	}
 }
 
-// restore registers every channel again and starts a catch-up for those that
-// lack something: for all of them where readAll is set, else for those whose
-// log has gone on.
-func (n *Node) restore(ctx context.Context, readAll bool) error {
+// A depth says how closely channels are compared with what is stored.
+type depth int
+
+// The depths.
+const (
+	compareLogs  depth = iota // read those whose log has gone on
+	compareInbox              // and, where the log's end is not known, whose inbox has
+	readAll                   // read all of them
+)
+
+// evictions notes how many keys Redis had evicted.
+type evictions struct {
+	known bool
+	keys  int64
+}
+
+// depth returns how closely a beat must compare. What Redis evicted since the
+// last one may have been a route together with the log and its end: then only
+// the inbox tells that something is missing.
+func (e *evictions) depth(ctx context.Context, reg *registry.Registry) (depth, error) {
+	keys, err := reg.Evicted(ctx)
+	if err != nil {
+		return 0, err
+	}
+	same := e.known && keys == e.keys || !e.known && keys == 0
+	e.known, e.keys = true, keys
+	if same {
+		return compareLogs, nil
+	}
+	return compareInbox, nil
+}
+
+// restore registers every channel again and catches up those that lack
+// something.
+func (n *Node) restore(ctx context.Context, d depth) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readsAtOnce)
 	for batch := range slices.Chunk(n.hub.Channels(), routeBatch) {
@@ -165,7 +201,7 @@ func (n *Node) restore(ctx context.Context, readAll bool) error {
 		}
 		n.withdrawGone(batch)
 		for _, ch := range batch {
-			g.Go(func() error { return n.compare(ctx, ch, readAll) })
+			g.Go(func() error { return n.compare(ctx, ch, d) })
 		}
 	}
 	return g.Wait()
@@ -182,11 +218,14 @@ func (n *Node) withdrawGone(batch []*hub.Channel) {
 }
 
 // compare catches ch up if it lacks something.
-func (n *Node) compare(ctx context.Context, ch *hub.Channel, always bool) error {
+func (n *Node) compare(ctx context.Context, ch *hub.Channel, d depth) error {
 	reason := "term"
-	if !always {
+	if d != readAll {
 		reason = "beat"
 		last, err := n.reg.LastInLog(ctx, ch.Name())
+		if err == nil && last == 0 && d == compareInbox {
+			last, err = n.store.LastOffset(ctx, ch.Name())
+		}
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"pushcluster/pushnode/node"
 	"pushcluster/shared/push"
+	"pushcluster/shared/registry/registrytest"
 	"pushcluster/shared/store"
 )
 
@@ -573,4 +574,38 @@ func TestWhatADeviceIsSparedIsNoted(t *testing.T) {
 	}
 	a.ws.Close()
 	<-answering
+}
+
+// Redis was full: a channel's route, log and the log's end are all gone, and
+// nothing follows that would show it. The beat finds the message in the inbox.
+func TestEvictedRouteAndLog(t *testing.T) {
+	c := newCluster(t, node.Config{BeatEvery: 200 * time.Millisecond}, 1)
+	if c.redis.Mini() != nil {
+		t.Skip("skipped: miniredis evicts nothing")
+	}
+	do := func(args ...string) {
+		t.Helper()
+		if _, err := registrytest.Do(c.redis.Addr(), args...); err != nil {
+			t.Fatalf("%v: %v", args, err)
+		}
+	}
+	a := dial(t, c.nodes[0], "")
+	a.connect("42", "")
+	c.send("#42", `1`)
+	if got := a.receive(1); got != "1" {
+		t.Fatalf("received %s, want 1", got)
+	}
+	c.nodes[0].deaf.Store(true) // as if the route had been gone when this was sent
+	c.send("#42", `2`)
+	do("DEL", "push:{#42}:log", "push:{#42}:last", "push:{#42}:seen", "push:{#42}:routes")
+	c.nodes[0].deaf.Store(false)
+	do("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+	do("CONFIG", "SET", "maxmemory", "3mb")
+	filler := strings.Repeat("x", 50_000)
+	for i := range 100 {
+		do("SET", fmt.Sprint("filler:", i), filler, "PX", "5000")
+	}
+	if got := a.receive(1); got != "2" {
+		t.Errorf("received %s, want 2", got)
+	}
 }

@@ -259,14 +259,18 @@ func (r *Registry) look(ctx context.Context, add func(redis.Pipeliner)) (sight, 
 
 // runID returns the run id in an answer to INFO, "" from a server that does not
 // tell.
-func runID(info *redis.StringCmd) (string, error) {
+func runID(info *redis.StringCmd) (string, error) { return infoField(info, "run_id") }
+
+// infoField returns a field of an answer to INFO, "" from a server that does
+// not tell.
+func infoField(info *redis.StringCmd, name string) (string, error) {
 	text, err := info.Result()
 	if isTransport(err) {
 		return "", err
 	}
 	for line := range strings.Lines(text) {
-		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "run_id:"); ok {
-			return id, nil
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+":"); ok {
+			return value, nil
 		}
 	}
 	return "", nil
