@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // NewLog returns a log that writes one line of JSON an event to w, from level
@@ -29,7 +28,8 @@ func NewRegistry(program string) *prometheus.Registry {
 			"program": program, "version": version, "revision": revision, "go": runtime.Version()},
 	})
 	info.Set(1)
-	reg.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(info)
+	reg.MustRegister(processCollectors()...)
 	return reg
 }
 
