@@ -103,9 +103,9 @@ func (h *Handler) forward(ctx context.Context, list []pending, outcomes []outcom
 		waiters []int
 	)
 	for _, p := range list {
-		if p.DeliverAt.After(now) {
+		if !p.DeliverAt.IsZero() {
 			h.metrics.outbox.WithLabelValues("scheduled").Inc()
-			waiting = append(waiting, store.OutboxEntry{Message: p.ID, DueAt: p.DeliverAt})
+			waiting = append(waiting, scheduled(&p.Message, now))
 			waiters = append(waiters, p.place)
 			continue
 		}
@@ -139,6 +139,18 @@ func (h *Handler) forward(ctx context.Context, list []pending, outcomes []outcom
 	for _, place := range waiters {
 		outcomes[place].problem = push.NewProblem(push.CodeUnavailable, "the message was kept but cannot be delivered now; send it again")
 	}
+}
+
+// scheduled returns the outbox entry of a message with a deliver_at. Such a
+// message goes out through the outbox alone, a repeat of it too: there its entry
+// knows whether it was cancelled. What is due already may have gone out before,
+// and counts as tried, so that it cannot be cancelled any more.
+func scheduled(m *push.Message, now time.Time) store.OutboxEntry {
+	e := store.OutboxEntry{Message: m.ID, DueAt: m.DeliverAt}
+	if !m.DeliverAt.After(now) {
+		e.Attempts, e.Reason = 1, "sent again when it was due"
+	}
+	return e
 }
 
 // handOff brings messages to Dispatch and returns one error for each.

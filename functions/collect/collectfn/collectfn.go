@@ -1,9 +1,16 @@
 // Package collectfn is Collect: the public API that business systems send
 // messages to.
 //
-//	POST /v1/messages          one message or an array of up to 1,000 → 202
-//	GET  /v1/messages/{id...}  what is known of one message
-//	GET  /healthz, /readyz
+//	POST   /v1/messages                 one message or an array of up to 1,000 → 202
+//	GET    /v1/messages/{id...}         what is known of one message, device by device
+//	DELETE /v1/messages/{id...}         takes a scheduled message back
+//	GET    /v1/users/{id}               a user's connections and devices
+//	DELETE /v1/users/{id}/connections   closes them
+//	POST   /v1/revocations              has tokens count no more
+//	GET    /v1/parked                   what could not be delivered
+//	POST   /v1/parked/{id...}/replay    tries it again
+//	DELETE /v1/parked/{id...}           gives it up
+//	GET    /healthz, /readyz
 //
 // The path of a message: it is checked; stored durably; handed to Dispatch; and
 // where Dispatch did not confirm it, put into the outbox, from which a sweep
@@ -35,15 +42,26 @@ const (
 
 // Config says who may send, and tunes the rest.
 type Config struct {
-	Keys secret.Keys      // of who may send; at least one
-	Now  func() time.Time // nil means time.Now
+	Keys      secret.Keys      // of who may send; at least one
+	Questions Questions        // nil: what needs nodes is answered 503
+	Now       func() time.Time // nil means time.Now
 }
 
-// A Store is the part of the durable store that Collect uses.
+// A Store is the part of the durable store that Collect uses: its first part for
+// messages on their way in, the second for questions and orders about them.
 type Store interface {
 	store.Messages
 	PutOutbox(ctx context.Context, entries []store.OutboxEntry) error
 	Ping(ctx context.Context) error
+
+	PlacedAt(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]push.Offset, error)
+	Places(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]store.Place, error)
+	LoadOutbox(ctx context.Context, ids []push.MessageID) (map[push.MessageID]store.OutboxRecord, error)
+	CancelOutbox(ctx context.Context, id push.MessageID, at, until time.Time) (bool, error)
+	store.Parking
+	ListDevices(ctx context.Context, q store.DevicesQuery) ([]store.DeviceState, error)
+	LoadUserCursors(ctx context.Context, user push.UserID, limit int) ([]store.Cursor, error)
+	AddRevocation(ctx context.Context, r push.Revocation, now time.Time, most int) error
 }
 
 // A Handoff brings messages to Dispatch, in their order, and returns one error
@@ -61,7 +79,7 @@ type Handler struct {
 	metrics *metrics
 	mux     *http.ServeMux
 
-	dispatch, outbox, kept lapse // what is away at the moment, for the log
+	dispatch, outbox, kept, questions lapse // what is away at the moment, for the log
 }
 
 // New returns Collect's handler. It does no I/O and starts nothing.
@@ -76,13 +94,20 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 		cfg: cfg, store: st, handoff: handoff, log: log,
 		metrics: newMetrics(reg), mux: http.NewServeMux(),
 	}
-	h.dispatch.what, h.outbox.what, h.kept.what = "hand-off to dispatch", "outbox", "store"
+	h.dispatch.what, h.outbox.what, h.kept.what, h.questions.what = "hand-off to dispatch", "outbox", "store", "questions to dispatch"
 	// Dispatch being away does not make Collect unready: there is the outbox.
 	health := serve.Health(log, serve.Check{Name: "store", Probe: st.Ping})
 	h.mux.Handle("GET /healthz", health)
 	h.mux.Handle("GET /readyz", health)
 	h.mux.HandleFunc("POST /v1/messages", h.post)
 	h.mux.HandleFunc("GET /v1/messages/{id...}", h.get)
+	h.mux.HandleFunc("DELETE /v1/messages/{id...}", h.cancel)
+	h.mux.HandleFunc("GET /v1/users/{id}", h.user)
+	h.mux.HandleFunc("DELETE /v1/users/{id}/connections", h.kick)
+	h.mux.HandleFunc("POST /v1/revocations", h.revoke)
+	h.mux.HandleFunc("GET /v1/parked", h.parked)
+	h.mux.HandleFunc("POST /v1/parked/{rest...}", h.replay)
+	h.mux.HandleFunc("DELETE /v1/parked/{id...}", h.discard)
 	return h, nil
 }
 

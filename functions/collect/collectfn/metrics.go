@@ -11,6 +11,7 @@ type metrics struct {
 	messages       *prometheus.CounterVec
 	refused        *prometheus.CounterVec
 	outbox         *prometheus.CounterVec
+	orders         *prometheus.CounterVec
 	handoffSeconds prometheus.Histogram
 }
 
@@ -29,6 +30,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "collect_outbox_total",
 			Help: "Messages for the outbox: scheduled for later, unconfirmed by Dispatch; failed counts those it did not take."},
 			[]string{"reason"}),
+		orders: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_orders_total",
+			Help: "Questions and orders about messages and users that were carried out, by kind; refused ones count as requests refused."},
+			[]string{"order"}), // state, cancel, user, kick, revoke, parked, replay, discard
 		handoffSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "collect_handoff_seconds", Help: "Time to hand messages to Dispatch, confirmed or not.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),

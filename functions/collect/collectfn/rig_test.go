@@ -34,6 +34,7 @@ type rig struct {
 	t      testing.TB
 	h      http.Handler
 	store  *faultyStore
+	nodes  *nodes
 	logged *bytes.Buffer
 
 	mu       sync.Mutex // guards what follows
@@ -43,10 +44,19 @@ type rig struct {
 	down     bool
 }
 
-// A faultyStore is a real store whose outbox can be made to fail.
+// A faultyStore is a real store whose outbox can be made to fail, and whose list
+// of revocations can be made full.
 type faultyStore struct {
 	store.Store
 	outboxAway bool
+	full       bool // of revocations
+}
+
+func (s *faultyStore) AddRevocation(ctx context.Context, r push.Revocation, now time.Time, most int) error {
+	if s.full {
+		most = 0
+	}
+	return s.Store.AddRevocation(ctx, r, now, most)
 }
 
 func (s *faultyStore) PutOutbox(ctx context.Context, entries []store.OutboxEntry) error {
@@ -70,6 +80,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	r.store = &faultyStore{Store: st}
+	r.nodes = &nodes{}
 
 	signing, err := signature.ParseKeys([]string{"a signing secret for the tests"})
 	if err != nil {
@@ -87,7 +98,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewJSONHandler(r.logged, nil))
-	collect, err := New(Config{Keys: keys, Now: r.now}, r.store, client, log, nil)
+	collect, err := New(Config{Keys: keys, Questions: r.nodes, Now: r.now}, r.store, client, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,6 +211,14 @@ func idOf(t testing.TB, w *httptest.ResponseRecorder) push.MessageID {
 		t.Fatalf("answer = %d %s, want 202 with an id", w.Code, w.Body)
 	}
 	return a.ID
+}
+
+// decode reads a 200 answer.
+func decode(t testing.TB, w *httptest.ResponseRecorder, v any) {
+	t.Helper()
+	if err := json.Unmarshal(w.Body.Bytes(), v); err != nil || w.Code != 200 {
+		t.Fatalf("answer = %d %s, want 200", w.Code, w.Body)
+	}
 }
 
 func codeOf(w *httptest.ResponseRecorder) push.Code {
