@@ -1,0 +1,71 @@
+// Package source holds the business systems that post webhooks: how each signs
+// them, with which secrets, and what its rules make of them.
+//
+// They are written in one file, sources.yaml:
+//
+//	sources:
+//	  github:
+//	    verify: github                  # a preset of package signature, or custom
+//	    secrets: [env:GITHUB_SECRET]    # several at once for rotation; env:, file: or an ARN
+//	    rules:
+//	      - when: body.action == "opened"
+//	        to: { users: "body.pull_request.requested_reviewers.map(r, string(r.id))" }
+//	        event: '"review.requested"'
+//	        data: '{"title": body.pull_request.title}'
+//	        ttl: 72h
+//
+// [Parse] reads it and tells everything that is wrong with it, each [Fault] with
+// its line. A [File] follows one while it is edited. docs/sources.schema.json
+// describes the same for editors.
+package source
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"pushcluster/functions/collect/rule"
+	"pushcluster/shared/signature"
+)
+
+// Limits of a file.
+const (
+	MaxFile    = 1 << 20 // bytes
+	maxSources = 1000
+	maxRules   = 100 // of one source
+	maxSecrets = 10  // of one source
+)
+
+// A Source is one business system. It may be used by several goroutines.
+type Source struct {
+	Name     string
+	Verify   string // the preset, or "custom"
+	Receiver *signature.Receiver
+	Rules    []*rule.Rule // tried one after the other, each may make a message
+}
+
+// A Set is the sources of one file. It does not change. The nil Set is empty.
+type Set struct {
+	sources map[string]*Source
+	sum     [32]byte // of the file and the secrets it names
+}
+
+// Source returns the source of that name.
+func (s *Set) Source(name string) (*Source, bool) {
+	if s == nil {
+		return nil, false
+	}
+	found, ok := s.sources[name]
+	return found, ok
+}
+
+// Names returns the names of all sources, sorted.
+func (s *Set) Names() []string {
+	if s == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(s.sources))
+}
+
+// Resolve finds what a secret of the file stands for: see package secret.
+type Resolve func(ctx context.Context, value string) (string, error)
