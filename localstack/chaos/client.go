@@ -68,7 +68,7 @@ func (c *client) connect() error {
 		ReadTimeout:        8 * time.Second,
 		MinReconnectDelay:  100 * time.Millisecond,
 		MaxReconnectDelay:  2 * time.Second,
-		MaxServerPingDelay: 3 * time.Second,
+		MaxServerPingDelay: 5 * time.Second,
 		NetDialContext:     c.dial,
 	}
 	if c.slow {
@@ -147,6 +147,11 @@ func (c *client) whole() bool {
 	return c.connected && c.subs == len(c.public)
 }
 
+// sdkRace is the SDK's reason for code 1 where it answers a ping after it has
+// read the node's close frame: a WebSocket takes no more writes then, and the
+// SDK takes that for the reason of the end.
+const sdkRace = "write error"
+
 func (c *client) opened() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,8 +166,12 @@ func (c *client) closed(code uint32, reason string, returns bool) {
 	c.connected = false
 	over := c.sdk == nil // it left by itself
 	c.mu.Unlock()
+	if reason == sdkRace {
+		c.w.raced.Add(1)
+	}
 	if was || code >= 3000 {
 		c.w.closes.add(code)
+		c.w.ledger.ended(c.name, c.home%nodeCount, code, reason)
 		c.w.ended.add()
 	}
 	if !returns && !over {

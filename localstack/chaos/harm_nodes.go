@@ -83,7 +83,7 @@ func rollNodes(ctx context.Context, w *world) error {
 			return err
 		}
 	}
-	if other := w.closes.total() - w.closes.get(3001); other > 0 {
+	if other := w.closes.total() - w.closes.get(3001) - int(w.raced.Load()); other > 0 {
 		errs = append(errs, fmt.Errorf("%d connections ended otherwise than by 3001:%s", other, w.closes.String()))
 	}
 	return errors.Join(errs...)

@@ -35,6 +35,7 @@ type ledger struct {
 
 	noteMu sync.Mutex
 	notes  []string
+	ends   []string
 }
 
 // A fault is one harm done, from its beginning to its end.
@@ -88,6 +89,18 @@ func (l *ledger) note(format string, args ...any) {
 	defer l.noteMu.Unlock()
 	if len(l.notes) < maxNotes {
 		l.notes = append(l.notes, fmt.Sprintf(format, args...))
+	}
+}
+
+// ended describes the end of a connection, for the first few.
+func (l *ledger) ended(client string, home int, code uint32, reason string) {
+	l.mu.Lock()
+	at := l.clock(time.Now())
+	l.mu.Unlock()
+	l.noteMu.Lock()
+	defer l.noteMu.Unlock()
+	if len(l.ends) < maxNotes {
+		l.ends = append(l.ends, fmt.Sprintf("ended: %s of node%d at %s: %d %s", client, home+1, at, code, reason))
 	}
 }
 
@@ -225,5 +238,5 @@ func (l *ledger) summary() []string {
 	for _, f := range l.faults {
 		lines = append(lines, fmt.Sprintf("fault: %s, from %s to %s", f.what, l.clock(f.begin), l.clock(f.end)))
 	}
-	return append(lines, l.notes...)
+	return slices.Concat(lines, l.notes, l.ends)
 }

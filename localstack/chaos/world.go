@@ -39,6 +39,7 @@ type world struct {
 	deliveries atomic.Int64
 	retries    atomic.Int64
 	banished   atomic.Int64 // clients that were told not to come back
+	raced      atomic.Int64 // ends that the SDK told wrongly: see sdkRace
 	closes     counts       // of connections, by code
 	answers    counts       // of Collect, by status; 0: none
 	ended      moments      // when connections ended
