@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"pushcluster/functions/collect/collectfn"
 	"pushcluster/shared/handoff"
@@ -26,6 +27,7 @@ type Config struct {
 	LogLevel       slog.Level  `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 	StoreURL       string      `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
 	DispatchURL    string      `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
+	DispatchRPCURL string      `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
 	APIKeys        secret.Keys `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
 	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 }
@@ -40,10 +42,27 @@ func (c *Config) Check() error {
 	if _, err := handoff.New(c.DispatchURL, handoff.Config{}, signature.NewSigner(keys)); err != nil {
 		errs = append(errs, fmt.Errorf("DISPATCH_URL: %w", err))
 	}
+	if asker, err := c.asker(signature.NewSigner(keys)); err != nil {
+		errs = append(errs, fmt.Errorf("DISPATCH_RPC_URL: %w", err))
+	} else if asker != nil {
+		asker.Close()
+	}
 	if c.APIKeys.Len() == 0 {
 		errs = append(errs, errors.New("API_KEYS: there is no key in it"))
 	}
 	return errors.Join(errs...)
+}
+
+// asker returns who asks Dispatch, nil if nobody can: a queue does not answer.
+func (c *Config) asker(signer *signature.Signer) (*handoff.Asker, error) {
+	url := c.DispatchRPCURL
+	if url == "" {
+		if strings.HasPrefix(c.DispatchURL, "sqs:") {
+			return nil, nil
+		}
+		url = c.DispatchURL
+	}
+	return handoff.NewAsker(url, signer)
 }
 
 func main() {
@@ -70,7 +89,16 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err := st.Prepare(ctx); err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
 	}
-	collect, err := collectfn.New(collectfn.Config{Keys: cfg.APIKeys}, st, dispatch, log, reg)
+	asker, err := cfg.asker(signature.NewSigner(keys))
+	if err != nil {
+		return fmt.Errorf("DISPATCH_RPC_URL: %w", err)
+	}
+	collectConfig := collectfn.Config{Keys: cfg.APIKeys}
+	if asker != nil {
+		defer asker.Close()
+		collectConfig.Questions = asker
+	}
+	collect, err := collectfn.New(collectConfig, st, dispatch, log, reg)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (s *Stack) runAuth(ctx context.Context, l *life) error {
 		return err
 	}
 	auth, err := authfn.New(authfn.Config{
-		Callers: signature.NewVerifier(signature.VerifierConfig{}, s.keys.signing), APIKeys: s.keys.api,
+		Callers: signature.NewVerifier(signature.VerifierConfig{}, s.keys.signing), APIKeys: s.keys.api, Revocations: l.store,
 	}, verifier, minter, l.log, l.prom)
 	if err != nil {
 		return err
@@ -54,7 +54,12 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 		return err
 	}
 	defer dispatch.Close()
-	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api}, l.store, dispatch, l.log, l.prom)
+	asker, err := handoff.NewAsker(s.Dispatch.URL, signature.NewSigner(s.keys.signing))
+	if err != nil {
+		return err
+	}
+	defer asker.Close()
+	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker}, l.store, dispatch, l.log, l.prom)
 	if err != nil {
 		return err
 	}
