@@ -188,13 +188,27 @@ func (ch *Channel) CaughtUp(after push.Offset, p Page) (next push.Offset, done b
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	ch.apply(after, p)
-	if !ch.gone && (p.More || !ch.drain(ch.catch)) {
+	if !ch.gone && !ch.complete(p) {
 		ch.catch = ch.mark()
 		return ch.last, false
 	}
 	ch.catching = false
 	ch.releaseHold()
 	return ch.last, true
+}
+
+// complete passes on what is held, after a catch-up's page p, and reports
+// whether nothing is missing. An unsettled page proves nothing of what had
+// arrived when its read began; but where all that is held follows on, nothing
+// lies between.
+func (ch *Channel) complete(p Page) bool {
+	switch {
+	case p.Unsettled:
+		return len(ch.hold.entries) > 0 && ch.hold.largest() > ch.last && ch.drain(readMark{})
+	case p.More:
+		return false
+	}
+	return ch.drain(ch.catch)
 }
 
 // Apply gives the live subscriptions what a read from after returned, which is

@@ -44,6 +44,9 @@ type Page struct {
 	Omitted []store.Omission // what there was besides; by rising offset
 	End     push.Offset
 	More    bool // there may be entries beyond End
+	// Unsettled is true, with More, if the page stops where entries may still
+	// appear among those that a read can see: it is read again after a while.
+	Unsettled bool
 }
 
 // shards is how many locks the map of channels has: a power of two, enough that

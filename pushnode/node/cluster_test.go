@@ -229,11 +229,20 @@ func (c *cluster) send(channel push.Channel, data string) push.Offset {
 
 func (c *cluster) sendMessage(channel push.Channel, m push.Message) push.Offset {
 	c.t.Helper()
+	a := c.place(channel, m)
+	c.keep(channel, m, a)
+	c.push(channel, m, a)
+	return a.Offset
+}
+
+// place stores m and appends it to the channel's log.
+func (c *cluster) place(channel push.Channel, m push.Message) registry.AppendedItem {
+	c.t.Helper()
 	ctx := context.Background()
 	if _, err := c.store.InsertMessages(ctx, []store.Record{{Message: m, Fingerprint: "f"}}); err != nil {
 		c.t.Fatal(err)
 	}
-	appended, err := c.reg.Append(ctx, []registry.Item{{Channel: channel, Message: &m, Asked: true}})
+	appended, err := c.reg.Append(ctx, items(channel, &m))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -241,16 +250,26 @@ func (c *cluster) sendMessage(channel push.Channel, m push.Message) push.Offset 
 	if a.Err != nil {
 		c.t.Fatal(a.Err)
 	}
-	if _, err := c.store.WriteInbox(ctx, []store.InboxEntry{{
+	return a
+}
+
+// keep writes the inbox.
+func (c *cluster) keep(channel push.Channel, m push.Message, a registry.AppendedItem) {
+	c.t.Helper()
+	if _, err := c.store.WriteInbox(context.Background(), []store.InboxEntry{{
 		Channel: channel, Offset: a.Offset, Message: m.ID, CollapseKey: m.CollapseKey, ExpiresAt: m.ExpiresAt,
 	}}); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// push tells the nodes.
+func (c *cluster) push(channel push.Channel, m push.Message, a registry.AppendedItem) {
+	c.t.Helper()
 	for _, r := range a.Routes {
 		c.post(r.Node, "/v1/node/deliver", push.DeliverRequest{Node: r.Node, Messages: []push.Message{m},
 			Entries: []push.DeliverEntry{{Channel: channel, Offset: a.Offset, Prev: a.Prev}}})
 	}
-	return a.Offset
 }
 
 // post sends a signed request to a node; what goes wrong on the way does not

@@ -29,7 +29,7 @@ func (c *client) connect(ctx context.Context, cmd *protocol.Command) error {
 	}
 	c.node.metrics.connects.WithLabelValues(connectOutcome(err)).Inc()
 	if _, ok := errors.AsType[closeError](err); !ok {
-		c.refused = c.node.now()
+		c.refused = time.Now()
 		c.mu.Lock()
 		c.refusedAt = c.refused
 		c.mu.Unlock()
@@ -82,7 +82,7 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	now := c.node.now()
 	c.mu.Lock()
 	c.since = now
-	c.nextPing = now.Add(c.node.cfg.PingInterval/2 + rand.N(c.node.cfg.PingInterval/2+1))
+	c.nextPing = time.Now().Add(c.node.cfg.PingInterval/2 + rand.N(c.node.cfg.PingInterval/2+1))
 	c.mu.Unlock()
 	c.reply(cmd.Id, &protocol.Reply{Connect: result})
 	c.connected.Store(true) // pings may follow the reply now

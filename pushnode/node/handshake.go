@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/websocket"
@@ -71,7 +72,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 		c.codec = codecProtobuf
 	}
 	c.id = uuid.NewString()
-	c.opened = n.now()
+	c.opened = time.Now()
 	c.subs = make(map[push.Channel]*following)
 	if !n.admit(c) {
 		c.close(push.CloseShutdown)

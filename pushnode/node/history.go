@@ -23,6 +23,8 @@ type history struct {
 	reg     *registry.Registry
 	store   store.Store
 	metrics *metrics
+	// evictions tells whether Redis evicted anything lately.
+	evictions *evictionWatch
 	// settle is how old an entry of the inbox must be to count where the log
 	// cannot be asked: its predecessors may still have been on their way into
 	// the inbox when it was written.
@@ -95,8 +97,12 @@ func (h *history) read(ctx context.Context, name push.Channel, after push.Offset
 // prove that it is whole, the inbox is read, and then the log once more: what
 // the inbox holds of this term was appended before, so nothing that belongs
 // between its entries can be missing from the second read of the log.
+//
+// Unless Redis has just evicted it. Then an entry may be in neither, while its
+// write to the inbox is under way: the page stops at what has settled.
 func (h *history) complete(ctx context.Context, q registry.LogQuery, log registry.LogPage) (page, error) {
 	p := page{hub.Page{Entries: log.Entries, More: log.More}, log.Term}
+	settled := ^push.Offset(0)
 	if log.ReachesBack {
 		h.metrics.reads.WithLabelValues("log").Inc()
 	} else {
@@ -110,13 +116,52 @@ func (h *history) complete(ctx context.Context, q registry.LogQuery, log registr
 			return page{}, err
 		}
 		p = page{hub.Page{Entries: merge(inbox, log), Omitted: inbox.Omitted, More: inbox.More || log.More}, log.Term}
+		if settled, err = h.settled(ctx, log); err != nil {
+			return page{}, err
+		}
 	}
 	p.End = max(q.After, lastOffset(p.Entries))
+	if !p.More && len(p.Omitted) > 0 {
+		p.End = max(p.End, p.Omitted[len(p.Omitted)-1].Last)
+	}
+	p.stopAt(max(settled, q.After))
 	if err := h.fill(ctx, &p.Page); err != nil {
 		return page{}, err
 	}
 	omit(&p.Page, h.reg.Now())
 	return p, nil
+}
+
+// settled returns the offset up to which a read that needed the inbox is sure
+// to be whole; without evictions that is everything.
+func (h *history) settled(ctx context.Context, log registry.LogPage) (push.Offset, error) {
+	all := ^push.Offset(0)
+	if log.ReachesBack {
+		return all, nil
+	}
+	limit := push.OffsetAt(h.reg.Now().Add(-h.settle))
+	if log.Uncovered <= limit {
+		return all, nil
+	}
+	lately, err := h.evictions.lately(ctx)
+	if err != nil || !lately {
+		return all, err
+	}
+	h.metrics.reads.WithLabelValues("unsettled").Inc()
+	return limit, nil
+}
+
+// stopAt ends the page at limit, if it reaches further.
+func (p *page) stopAt(limit push.Offset) {
+	if limit == ^push.Offset(0) {
+		return
+	}
+	beyond := func(e push.Entry) bool { return e.Offset > limit }
+	if at := slices.IndexFunc(p.Entries, beyond); at >= 0 {
+		p.Entries = p.Entries[:at]
+	}
+	p.Omitted = slices.DeleteFunc(p.Omitted, func(o store.Omission) bool { return o.Last > limit })
+	p.End, p.More, p.Unsettled = min(p.End, limit), true, true
 }
 
 // omit takes out of p what has expired at now, and all but the newest of each

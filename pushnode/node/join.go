@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"github.com/centrifugal/protocol"
 
@@ -162,8 +163,18 @@ func (c *client) recoverRest(sub *hub.Subscription) {
 		if !p.More && c.goLive(sub) {
 			return
 		}
+		if p.Unsettled {
+			select {
+			case <-time.After(unsettledPause):
+			case <-ctx.Done():
+			}
+		}
 	}
 }
+
+// unsettledPause is how long a recovery waits for what is on its way into the
+// inbox.
+const unsettledPause = 250 * time.Millisecond
 
 // leave ends the client's subscription to name, where there is one.
 func (c *client) leave(name push.Channel) {

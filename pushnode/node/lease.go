@@ -26,7 +26,7 @@ func (n *Node) grant(ctx context.Context) error {
 	if _, err := n.reg.Grant(ctx, n.lease()); err != nil {
 		return err
 	}
-	n.renewed.Store(n.now().UnixNano())
+	n.renewed.Store(time.Now())
 	n.metrics.leases.WithLabelValues("granted").Inc()
 	return nil
 }
@@ -37,45 +37,92 @@ func (n *Node) lease() registry.Lease {
 
 // keepLease renews the lease until ctx ends. Where the lease was lost or the
 // term changed, Redis may have forgotten our routes, and messages may have
-// passed us by: everything is registered and read again.
+// passed us by: everything is registered and read again, beside the renewals.
 func (n *Node) keepLease(ctx context.Context) error {
 	t := time.NewTicker(n.cfg.RenewEvery)
 	defer t.Stop()
-	var known int64 // the term that our routes are registered in; 0: none
+	r := &restorer{node: n, done: make(chan restored, 1)}
 	if term, err := n.reg.Term(ctx); err == nil {
-		known = term.Number
+		r.term = term.Number
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case result := <-r.done:
+			if !r.ended(result) {
+				continue // the next renewal starts another
+			}
 		case <-t.C:
+			term, lost, err := n.renew(ctx)
+			if err != nil {
+				n.metrics.leases.WithLabelValues("failed").Inc()
+				n.log.Warn("lease not renewed", "node", n.cfg.ID, "err", err)
+				continue
+			}
+			if lost || term.Number != r.term {
+				r.wanted++
+				r.term = term.Number
+			}
 		}
-		held, term, err := n.reg.Renew(ctx, n.lease())
-		if err == nil && !held {
-			n.metrics.leases.WithLabelValues("lost").Inc()
-			n.log.Warn("lease lost, registering again", "node", n.cfg.ID)
-			term, err = n.reg.Grant(ctx, n.lease())
-			known = 0
-		}
-		if err != nil {
-			n.metrics.leases.WithLabelValues("failed").Inc()
-			n.log.Warn("lease not renewed", "node", n.cfg.ID, "err", err)
-			continue
-		}
-		n.renewed.Store(n.now().UnixNano())
-		n.metrics.leases.WithLabelValues("renewed").Inc()
-		if term.Number == known {
-			continue
-		}
-		n.metrics.leases.WithLabelValues("term").Inc()
-		n.log.Info("registering every channel again", "node", n.cfg.ID, "term", term.Number, "channels", n.hub.Len())
-		if err := n.restore(ctx, readAll); err != nil {
-			n.log.Warn("channels not all registered, will try again", "err", err)
-			continue // known stays behind, so the next renewal tries again
-		}
-		known = term.Number
+		r.start(ctx)
 	}
+}
+
+// renew renews the lease, or takes it again if it was lost.
+func (n *Node) renew(ctx context.Context) (term push.Term, lost bool, err error) {
+	held, term, err := n.reg.Renew(ctx, n.lease())
+	if err == nil && !held {
+		n.metrics.leases.WithLabelValues("lost").Inc()
+		n.log.Warn("lease lost, registering again", "node", n.cfg.ID)
+		term, err = n.reg.Grant(ctx, n.lease())
+	}
+	if err != nil {
+		return push.Term{}, false, err
+	}
+	n.renewed.Store(time.Now())
+	n.metrics.leases.WithLabelValues("renewed").Inc()
+	return term, !held, nil
+}
+
+// A restorer registers and reads every channel again, as often as something
+// happened that makes it necessary, one time after another.
+type restorer struct {
+	node    *Node
+	term    int64 // that the newest renewal found
+	wanted  int   // how often it was necessary
+	have    int   // up to which time that is done
+	running bool
+	done    chan restored
+}
+
+// restored is how a run ended that began when that many were wanted.
+type restored struct {
+	wanted int
+	err    error
+}
+
+// start starts a run if one is due and none is under way.
+func (r *restorer) start(ctx context.Context) {
+	if r.running || r.have == r.wanted {
+		return
+	}
+	r.running = true
+	wanted, n := r.wanted, r.node
+	n.metrics.leases.WithLabelValues("restore").Inc()
+	n.log.Info("registering every channel again", "node", n.cfg.ID, "term", r.term, "channels", n.hub.Len())
+	n.spawn(func() { r.done <- restored{wanted, n.restore(ctx, readAll)} })
+}
+
+// ended takes the result of a run and reports whether it did what it should.
+func (r *restorer) ended(result restored) bool {
+	r.running = false
+	if result.err != nil {
+		r.node.log.Warn("channels not all registered, will try again", "err", result.err)
+		return false
+	}
+	r.have = result.wanted
+	return true
 }
 
 // beat compares, at a slow pace, what each channel was given with what is
@@ -95,7 +142,7 @@ func (n *Node) beat(ctx context.Context) error {
 		case <-n.beaten:
 		case <-t.C:
 		}
-		depth, err := evicted.depth(ctx, n.reg)
+		depth, err := evicted.depth(ctx, n.history.evictions)
 		if err == nil {
 			err = n.restore(ctx, depth)
 		}
@@ -164,7 +211,7 @@ const (
 	readAll                   // read all of them
 )
 
-// evictions notes how many keys Redis had evicted.
+// evictions notes how many keys Redis had evicted at the last beat.
 type evictions struct {
 	known bool
 	keys  int64
@@ -173,8 +220,8 @@ type evictions struct {
 // depth returns how closely a beat must compare. What Redis evicted since the
 // last one may have been a route together with the log and its end: then only
 // the inbox tells that something is missing.
-func (e *evictions) depth(ctx context.Context, reg *registry.Registry) (depth, error) {
-	keys, err := reg.Evicted(ctx)
+func (e *evictions) depth(ctx context.Context, watch *evictionWatch) (depth, error) {
+	keys, err := watch.look(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -259,9 +306,12 @@ func (n *Node) runCatchUp(ctx context.Context, ch *hub.Channel) {
 			if after, done = ch.CaughtUp(after, p.Page); done {
 				return
 			}
-			continue
+			if !p.Unsettled {
+				continue
+			}
+		} else {
+			n.log.Warn("catch-up waits", "err", err, "pause", pause)
 		}
-		n.log.Warn("catch-up waits", "err", err, "pause", pause)
 		select {
 		case <-n.bg.Done():
 			return

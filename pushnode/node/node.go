@@ -108,7 +108,7 @@ type Node struct {
 	epoch    string // set by Run before the first connection
 
 	state   atomic.Int32
-	renewed atomic.Int64 // when the lease was last known good, as n.now().UnixNano
+	renewed atomic.Value // time.Time when the lease was last known good; this process' own clock
 
 	stop   context.CancelFunc // ends everything in the background
 	bg     context.Context
@@ -140,14 +140,16 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 		users:   make(map[push.UserID]map[*client]struct{}),
 	}
 	n.metrics = newMetrics(prom, n)
-	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle}
+	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
+		evictions: &evictionWatch{ask: reg.Evicted, window: n.cfg.InboxSettle}}
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
 	n.bg, n.stop = context.WithCancel(context.Background())
 	return n, nil
 }
 
-// now returns the time by the cluster's one clock.
+// now returns the time by the cluster's one clock, Redis', which may jump with
+// it. What one process waits for alone goes by time.Now and its monotonic part.
 func (n *Node) now() time.Time { return n.reg.Now() }
 
 // background returns the context of what outlives a request. It ends with Run.
@@ -196,7 +198,7 @@ func (n *Node) holdsLease(context.Context) error {
 	case stateDraining:
 		return errors.New("draining")
 	}
-	if age := n.now().Sub(time.Unix(0, n.renewed.Load())); age > 3*n.cfg.RenewEvery {
+	if age := time.Since(n.renewed.Load().(time.Time)); age > 3*n.cfg.RenewEvery {
 		return fmt.Errorf("not renewed for %s", age.Round(time.Second))
 	}
 	return nil

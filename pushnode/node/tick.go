@@ -24,14 +24,14 @@ const stalled = 4 * tickEvery
 func (n *Node) tick(ctx context.Context) error {
 	t := time.NewTicker(tickEvery)
 	defer t.Stop()
-	last := n.now()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-t.C:
 		}
-		now := n.now()
+		now := time.Now()
 		late := now.Sub(last) > stalled
 		last = now
 		for _, c := range n.allClients() {
@@ -68,7 +68,7 @@ func (c *client) tick(now time.Time) {
 		if now.Sub(c.opened) > cfg.ConnectTimeout {
 			c.close(push.CloseStale)
 		}
-	case !expires.IsZero() && now.After(expires):
+	case !expires.IsZero() && c.node.now().After(expires):
 		c.close(push.CloseExpired)
 	case !pingSent.IsZero():
 		if now.Sub(pingSent) > cfg.PongTimeout {
@@ -86,7 +86,7 @@ func (c *client) ping(now time.Time) {
 	c.mu.Lock()
 	c.pingSent, c.pingFirst = now, now
 	c.nextPing = now.Add(c.node.cfg.PingInterval)
-	c.noted = c.positions(now)
+	c.noted = c.positions()
 	c.mu.Unlock()
 	if c.framePing {
 		c.sendFramePing()
@@ -97,7 +97,7 @@ func (c *client) ping(now time.Time) {
 
 // positions returns how far the client was given each channel, where that was
 // not proven before; nothing for a client without a device. c.mu is held.
-func (c *client) positions(now time.Time) []store.Cursor {
+func (c *client) positions() []store.Cursor {
 	if c.device == "" {
 		return nil
 	}
@@ -107,7 +107,7 @@ func (c *client) positions(now time.Time) []store.Cursor {
 			continue // what it recovered is not on its way yet
 		}
 		if pos := f.sub.Pos(); pos > f.proven {
-			list = append(list, store.Cursor{User: c.identity.User, Device: c.device, Channel: name, Received: pos, UpdatedAt: now})
+			list = append(list, store.Cursor{User: c.identity.User, Device: c.device, Channel: name, Received: pos, UpdatedAt: c.node.now()})
 		}
 	}
 	return list

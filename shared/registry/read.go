@@ -28,9 +28,13 @@ type LogPage struct {
 	// the channel has nothing but the page. If false, the inbox is to be read
 	// too, and both taken as one.
 	ReachesBack bool
-	More        bool        // the page was full: more follows in the log
-	Last        push.Offset // the channel's newest offset in this term at the time of the read; 0 if not known
-	Term        push.Term   // the term that the log was read in
+	// Uncovered is where ReachesBack is false: the largest offset of this term
+	// that the log says nothing about, below the page's first entry or in a
+	// break of the chain; larger than all offsets where even that is not known.
+	Uncovered push.Offset
+	More      bool        // the page was full: more follows in the log
+	Last      push.Offset // the channel's newest offset in this term at the time of the read; 0 if not known
+	Term      push.Term   // the term that the log was read in
 }
 
 const (
@@ -180,6 +184,10 @@ func (l *logRead) page(q LogQuery, t push.Term) (LogPage, error) {
 	}
 	inTerm := q.After >= t.Floor && q.After > 0
 	page.ReachesBack = inTerm && q.After == page.Last
+	page.Uncovered = maxOffset // until an entry or the newest offset tells
+	if page.Last > 0 {
+		page.Uncovered = page.Last
+	}
 	chain := q.After // the offset that the next entry must follow
 	bytes := 0
 	for _, x := range found {
@@ -202,13 +210,27 @@ func (l *logRead) page(q LogQuery, t push.Term) (LogPage, error) {
 		}
 		if len(page.Entries) == 0 {
 			page.ReachesBack = inTerm && (page.ReachesBack || e.Prev != 0 && e.Prev <= q.After)
+			page.Uncovered = before(e)
 		} else if e.Prev != chain {
 			page.ReachesBack = false
+			page.Uncovered = before(e)
 		}
 		chain = e.Offset
 		bytes += len(e.Message.Data)
 		page.Entries = append(page.Entries, e)
 		page.Last = max(page.Last, e.Offset)
 	}
+	if page.ReachesBack {
+		page.Uncovered = 0
+	}
 	return page, nil
+}
+
+// before returns the offset of the entry before e, or the largest that it may
+// have had.
+func before(e push.Entry) push.Offset {
+	if e.Prev != 0 {
+		return e.Prev
+	}
+	return e.Offset - 1
 }
