@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"pushcluster/shared/store"
@@ -42,6 +43,9 @@ func classify(err error) error {
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || mongo.IsTimeout(err) || mongo.IsNetworkError(err) {
 		return unavailable(err)
+	}
+	if _, unreadable := errors.AsType[*bson.DecodeError](err); unreadable {
+		return err // the server answered, with a document that is not one of ours
 	}
 	var answer mongo.ServerError
 	if !errors.As(err, &answer) {
