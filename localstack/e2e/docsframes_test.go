@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ const (
 //	<< JSON              must be the next packet that comes
 //	<< close CODE REASON must be how the WebSocket is closed
 //	POST JSON            is sent to Collect as a message
+//	ASK PATH             asks Collect; << is its answer then, at once or soon
 //
 // Other lines are for people. A ping that the block does not speak of is
 // answered.
@@ -41,6 +43,7 @@ type frames struct {
 
 	ws      *websocket.Conn
 	packets []string    // of the last frame, not looked at yet
+	asked   string      // a path whose answer is due; empty: none
 	device  push.Device // of the connection; empty: none
 	given   push.Offset // the last offset that the connection was given of the user's channel
 }
@@ -72,6 +75,9 @@ func (f *frames) step(line string) error {
 		return f.dial(rest)
 	case "POST":
 		post(f.t, f.stage.Stack, rest)
+		return nil
+	case "ASK":
+		f.asked = rest
 		return nil
 	case ">>":
 		err := f.ws.WriteMessage(websocket.TextMessage, []byte(f.tokens.Replace(f.known.replace(rest))))
@@ -179,6 +185,10 @@ func (f *frames) awaitCursor() error {
 }
 
 func (f *frames) expect(want string) error {
+	if path := f.asked; path != "" {
+		f.asked = ""
+		return f.expectAnswer(path, f.stage.here(want))
+	}
 	got, err := f.next(want)
 	if err != nil {
 		return err
@@ -187,6 +197,43 @@ func (f *frames) expect(want string) error {
 		return fmt.Errorf("%w\ngot: %s", err, got)
 	}
 	return nil
+}
+
+// expectAnswer asks Collect until it answers what is wanted: cursors are written
+// a moment after a device has moved them.
+func (f *frames) expectAnswer(path, want string) error {
+	end := time.After(10 * time.Second)
+	for {
+		got, err := f.ask(path)
+		if err != nil {
+			return err
+		}
+		if err = f.known.match(want, got); err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-end:
+			return fmt.Errorf("%w\ngot: %s", err, got)
+		}
+	}
+}
+
+// ask returns what Collect answers to a GET of path.
+func (f *frames) ask(path string) (string, error) {
+	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodGet, f.stage.Collect.URL+path, nil)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("X-API-Key", f.stage.APIKey())
+	req.Close = true // leave no connection behind
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	return string(answer), err
 }
 
 func (f *frames) expectClose(want string) error {

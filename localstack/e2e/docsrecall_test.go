@@ -40,15 +40,23 @@ func (r recall) replace(text string) string {
 	})
 }
 
-// match returns nil if got reads as the page shows it. Space does not count, nor
-// does the order of a JSON object's fields; "ttl" may be any number.
+// match returns nil if got reads as the page shows it, and only then remembers.
+// Space does not count, nor does the order of a JSON object's fields; "ttl" may
+// be any number.
 func (r recall) match(shown, got string) error {
+	learnt := maps.Clone(r)
 	a, isJSON := decode(shown)
 	b, both := decode(got)
-	if !isJSON || !both {
-		return r.matchText(strings.Join(strings.Fields(shown), ""), strings.Join(strings.Fields(got), ""))
+	var err error
+	if isJSON && both {
+		err = learnt.matchValue("", a, b)
+	} else {
+		err = learnt.matchText(strings.Join(strings.Fields(shown), ""), strings.Join(strings.Fields(got), ""))
 	}
-	return r.matchValue("", a, b)
+	if err == nil {
+		maps.Copy(r, learnt)
+	}
+	return err
 }
 
 func decode(text string) (v any, ok bool) {
