@@ -121,6 +121,7 @@ func (l *localStack) post(ctx context.Context, path string, body []byte) error {
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := l.client.Do(req)
 	if err != nil {
 		return fmt.Errorf("tell LocalStack: %w", err)
