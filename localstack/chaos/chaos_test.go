@@ -33,3 +33,20 @@ func TestShort(t *testing.T) {
 		}
 	}
 }
+
+func TestParseOnly(t *testing.T) {
+	tests := map[string]struct {
+		list string
+		want int // how many; -1: an error
+	}{
+		"nothing": {"", 0}, "one": {"4", 1}, "several": {"1, 6,9", 3}, "no number": {"x", -1}, "no such": {"99", -1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := ParseOnly(tt.list)
+			if (err != nil) != (tt.want < 0) || err == nil && len(got) != tt.want {
+				t.Errorf("ParseOnly(%q) = %v, %v, want %d", tt.list, got, err, tt.want)
+			}
+		})
+	}
+}
