@@ -30,17 +30,17 @@ func TestDocsCodes(t *testing.T) {
 	for code, status := range push.Codes() {
 		want[string(code)] = strconv.Itoa(status)
 	}
-	compareTable(t, protocolPage, "Problem codes", column(tableUnder(t, protocolPage, "Problem codes"), 0, 1), want)
+	compareTable(t, protocolPage, "Problem codes", column(t, tableUnder(t, protocolPage, "Problem codes"), 0, 1), want)
 }
 
 func TestDocsCloseCodes(t *testing.T) {
 	want := pairsOf(t, "shared/push/closecode.go", "CloseCode")
-	compareTable(t, protocolPage, "Close codes", column(tableUnder(t, protocolPage, "Close codes"), 0, 1), want)
+	compareTable(t, protocolPage, "Close codes", column(t, tableUnder(t, protocolPage, "Close codes"), 0, 1), want)
 }
 
 func TestDocsErrorReplies(t *testing.T) {
 	want := pairsOf(t, "pushnode/node/errors.go", "clientError")
-	compareTable(t, protocolPage, "Error replies", column(tableUnder(t, protocolPage, "Error replies"), 0, 1), want)
+	compareTable(t, protocolPage, "Error replies", column(t, tableUnder(t, protocolPage, "Error replies"), 0, 1), want)
 }
 
 func TestDocsVariables(t *testing.T) {
@@ -48,14 +48,14 @@ func TestDocsVariables(t *testing.T) {
 	rows := tableUnder(t, operationsPage, heading)
 	for i, program := range programs {
 		t.Run(program, func(t *testing.T) {
-			got := column(rows, 0, i+1)
+			got := column(t, rows, 0, i+1)
 			maps.DeleteFunc(got, func(_, cell string) bool { return cell == "–" })
 			compareTable(t, operationsPage, heading, got, variablesIn(t, program+"/main.go"))
 		})
 	}
 	t.Run("localstack", func(t *testing.T) {
 		const heading = "Variables of make run"
-		compareTable(t, operationsPage, heading, column(tableUnder(t, operationsPage, heading), 0, 1), variablesIn(t, "localstack/main.go"))
+		compareTable(t, operationsPage, heading, column(t, tableUnder(t, operationsPage, heading), 0, 1), variablesIn(t, "localstack/main.go"))
 	})
 }
 
@@ -75,7 +75,7 @@ func TestDocsMetrics(t *testing.T) {
 		t.Fatalf("only %d metrics found in the code: this test looks in the wrong way", len(want))
 	}
 	got := make(map[string]string)
-	for name, labels := range column(tableUnder(t, operationsPage, "Metrics"), 0, 1) {
+	for name, labels := range column(t, tableUnder(t, operationsPage, "Metrics"), 0, 1) {
 		got[name] = strings.ReplaceAll(labels, ", ", ",")
 	}
 	compareTable(t, operationsPage, "Metrics", got, want)
@@ -83,7 +83,7 @@ func TestDocsMetrics(t *testing.T) {
 
 // TestDocsNamedMetrics looks at every other place that names a metric.
 func TestDocsNamedMetrics(t *testing.T) {
-	known := column(tableUnder(t, operationsPage, "Metrics"), 0, 1)
+	known := column(t, tableUnder(t, operationsPage, "Metrics"), 0, 1)
 	name := regexp.MustCompile(`\b(?:auth|collect|dispatch|pushnode|serve|token)_[a-z_]+_(?:total|seconds)\b`)
 	for _, named := range name.FindAllString(readPage(t, operationsPage), -1) {
 		if _, ok := known[named]; !ok {
@@ -208,10 +208,14 @@ func cellsOf(row string) []string {
 	return cells
 }
 
-// column returns one column of rows by another.
-func column(rows [][]string, key, value int) map[string]string {
+// column returns one column of rows by another, in which nothing may occur twice.
+func column(t *testing.T, rows [][]string, key, value int) map[string]string {
+	t.Helper()
 	m := make(map[string]string)
 	for _, row := range rows {
+		if _, ok := m[row[key]]; ok {
+			t.Errorf("there are two rows for %s; remove one", row[key])
+		}
 		m[row[key]] = row[value]
 	}
 	return m
