@@ -1,4 +1,4 @@
-//go:build !lambda.norpc
+//go:build !nointernal
 
 package telemetry
 

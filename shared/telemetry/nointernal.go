@@ -1,4 +1,4 @@
-//go:build lambda.norpc
+//go:build nointernal
 
 package telemetry
 
@@ -8,9 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Internal returns an empty handler: a Lambda function, which this build tag of
-// aws-lambda-go is for, has no internal port, and its binary leaves out what
-// would serve one. Its figures go out as [EMF].
+// Internal returns an empty handler: a Lambda function, which this build tag is
+// for, has no internal port, and its binary leaves out what would serve one. Its
+// figures go out as [EMF].
 func Internal(*prometheus.Registry) *http.ServeMux { return http.NewServeMux() }
 
 // processCollectors are none: Lambda has its own figures of a function.
