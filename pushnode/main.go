@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +48,7 @@ type Config struct {
 	DrainTime      time.Duration `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after SIGTERM"`
 	PingInterval   time.Duration `env:"PING_INTERVAL" envDefault:"25s" help:"time between pings to a client"`
 	MaxConnections int           `env:"MAX_CONNECTIONS" envDefault:"0" help:"connections this node takes; 0: no limit"`
+	EMFInterval    time.Duration `env:"EMF_INTERVAL" envDefault:"0s" help:"time between lines of figures for CloudWatch in the log, for scaling and alarms on AWS; 0: none"`
 	LogLevel       slog.Level    `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 }
 
@@ -110,7 +112,26 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer writeFigures(ctx, cfg, stderr, log, prom)()
 	return serveNode(ctx, cfg, n, signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys), internal, log, prom)
+}
+
+// writeFigures begins to write what scaling and alarms on AWS need into the log,
+// where that is wanted. What it returns ends it, with what happened last: the
+// node's drain is worth seeing too.
+func writeFigures(ctx context.Context, cfg Config, stderr io.Writer, log *slog.Logger, prom *prometheus.Registry) (stop func()) {
+	if cfg.EMFInterval <= 0 {
+		return func() {}
+	}
+	emf := telemetry.NewEMF(stderr, "pushnode", prom, log, "pushnode_connections", "pushnode_lease_events_total/event",
+		"pushnode_connections_closed_total/reason", "pushnode_dropped_total/reason", "serve_panics_total")
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { emf.Run(ctx, cfg.EMFInterval) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // nodeID names this incarnation after its address and a nonce.

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -66,6 +67,21 @@ func (e *EMF) Flush() {
 		return
 	}
 	e.write(values)
+}
+
+// Run flushes at every beat until ctx ends, and once more then.
+func (e *EMF) Run(ctx context.Context, every time.Duration) {
+	beat := time.NewTicker(every)
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+			e.Flush()
+		case <-ctx.Done():
+			e.Flush()
+			return
+		}
+	}
 }
 
 // collect adds the figures of one family to values.
