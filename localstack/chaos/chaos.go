@@ -25,6 +25,7 @@ type Options struct {
 	Clients int       // 0: 1,000, in the short form 200
 	Rate    int       // messages a second that are tried; 0: 550, in the short form 200
 	Verbose bool      // say what happens while it does
+	Keep    bool      // leave logs and store on disk where a row is good, too
 }
 
 func (o Options) withDefaults() Options {

@@ -7,16 +7,22 @@ import (
 	"time"
 )
 
-// flushRedis empties Redis twice. Nobody may have to reconnect for it.
+// flushRedis empties Redis once, and then again and again, before everybody has
+// registered anew. Nobody may have to reconnect for it.
 func flushRedis(ctx context.Context, w *world) error {
 	before := w.closes.String()
-	for range 2 {
+	rng := w.random(4)
+	for i := range 16 {
 		w.say("Redis is flushed")
 		if err := w.cluster.redis.do("FLUSHALL"); err != nil {
 			return err
 		}
 		w.ledger.fault("FLUSHALL")()
-		if err := w.rest(ctx, w.long(12*time.Second)); err != nil {
+		pause := 9 * time.Second
+		if i > 0 && i < 15 {
+			pause = 100*time.Millisecond + time.Duration(rng.Int64N(int64(1200*time.Millisecond)))
+		}
+		if err := w.rest(ctx, w.long(pause)); err != nil {
 			return err
 		}
 	}

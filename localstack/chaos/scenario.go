@@ -97,7 +97,7 @@ func (s scenario) play(ctx context.Context, opts Options, bin string) (row Row) 
 		return row
 	}
 	defer func() {
-		if row.OK() {
+		if row.OK() && !opts.Keep {
 			_ = w.remove() // the directory above it goes too
 		}
 	}()

@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	clients := flags.Int("clients", 0, "clients; 0: 1,000, in the short form 200")
 	rate := flags.Int("rate", 0, "messages a second; 0: 550, in the short form 200")
 	verbose := flags.Bool("v", false, "say what happens while it does")
+	keep := flags.Bool("keep", false, "leave logs and store on disk where all is well, too")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -57,7 +58,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	begun := time.Now()
 	rows, err := chaos.Run(ctx, chaos.Options{Root: root, Dir: dir, Out: out, Seed: *seed, Only: numbers, Short: *short,
-		Clients: *clients, Rate: *rate, Verbose: *verbose})
+		Clients: *clients, Rate: *rate, Verbose: *verbose, Keep: *keep})
 	fmt.Fprintf(out, "\nseed %d, %s\n", *seed, time.Since(begun).Round(time.Second))
 	chaos.PrintTable(out, rows)
 	if err != nil {
@@ -71,6 +72,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			fmt.Fprintln(out, "what is needed to explain it is in", dir)
 			return errRed
 		}
+	}
+	if *keep {
+		fmt.Fprintln(out, "logs and stores are in", dir)
+		return nil
 	}
 	return os.RemoveAll(dir)
 }
