@@ -60,7 +60,7 @@ func (s *Swarm) dial(c *conn) error {
 	}
 	ev := unix.EpollEvent{Events: unix.EPOLLOUT, Fd: int32(c.User), Pad: c.life}
 	connected := true
-	switch err := unix.Connect(fd, &s.server); {
+	switch err := unix.Connect(fd, &s.servers[c.User%len(s.servers)]); {
 	case errors.Is(err, unix.EINPROGRESS):
 		connected = false
 	case err != nil:
@@ -94,7 +94,7 @@ func (s *Swarm) upgrade(c *conn) error {
 	b := append(s.out[:0], "GET "...)
 	b = s.cfg.Dialect.Request(b, &c.Client)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = append(b, s.cfg.Addr...)
+	b = append(b, s.cfg.Addrs[c.User%len(s.cfg.Addrs)]...)
 	b = append(b, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+handshakeKey+"\r\n\r\n"...)
 	s.out = b
 	c.state = stateUpgrading

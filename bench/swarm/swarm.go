@@ -28,11 +28,10 @@ const MaxCount = 19_000
 
 // A Config says what a swarm connects to, and as whom.
 type Config struct {
-	Addr    string // of the server, 127.x.y.z:port
+	Addrs   []string // of the server, 127.x.y.z:port; of several, clients take turns
 	Dialect Dialect
-	// Tokens has one token for each client. Client i is user i+First.
+	// Tokens has one token for each client. Client i is user i.
 	Tokens []string
-	First  int
 	// InFlight bounds how many handshakes are under way at once; 0: 256.
 	InFlight int
 }
@@ -46,11 +45,11 @@ type Counts struct {
 // A Swarm is many clients. Its methods may be called from any goroutine, one of
 // Connect and Drop at a time.
 type Swarm struct {
-	cfg    Config
-	server unix.SockaddrInet4
-	epoll  int
-	wake   int // eventfd; written to end the loop
-	done   chan struct{}
+	cfg     Config
+	servers []unix.SockaddrInet4
+	epoll   int
+	wake    int // eventfd; written to end the loop
+	done    chan struct{}
 
 	mu       sync.Mutex // guards what follows; the loop holds it while it works
 	conns    []conn
@@ -70,12 +69,9 @@ type Swarm struct {
 // New returns a swarm of len(cfg.Tokens) clients, none connected, and starts its
 // loop. Close ends it.
 func New(cfg Config) (*Swarm, error) {
-	addr, err := netip.ParseAddrPort(cfg.Addr)
+	servers, err := loopback(cfg.Addrs)
 	if err != nil {
-		return nil, fmt.Errorf("swarm: address: %w", err)
-	}
-	if !addr.Addr().Is4() || !addr.Addr().IsLoopback() {
-		return nil, fmt.Errorf("swarm: %s is not on this machine's loopback", cfg.Addr)
+		return nil, err
 	}
 	if len(cfg.Tokens) < 1 || len(cfg.Tokens) > MaxCount {
 		return nil, fmt.Errorf("swarm: %d clients, want 1 to %d", len(cfg.Tokens), MaxCount)
@@ -84,12 +80,11 @@ func New(cfg Config) (*Swarm, error) {
 		cfg.InFlight = 256
 	}
 	s := &Swarm{
-		cfg: cfg, server: unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()},
-		done: make(chan struct{}), conns: make([]conn, len(cfg.Tokens)),
+		cfg: cfg, servers: servers, done: make(chan struct{}), conns: make([]conn, len(cfg.Tokens)),
 		in: make([]byte, 256<<10), changed: func() {},
 	}
 	for i := range s.conns {
-		s.conns[i].Client = Client{User: i + cfg.First, Token: cfg.Tokens[i]}
+		s.conns[i].Client = Client{User: i, Token: cfg.Tokens[i]}
 	}
 	if s.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("swarm: %w", err)
@@ -106,6 +101,25 @@ func New(cfg Config) (*Swarm, error) {
 	}
 	go s.loop()
 	return s, nil
+}
+
+// loopback reads addresses, which must all be on this machine.
+func loopback(addrs []string) ([]unix.SockaddrInet4, error) {
+	if len(addrs) == 0 {
+		return nil, errors.New("swarm: there is no address")
+	}
+	list := make([]unix.SockaddrInet4, len(addrs))
+	for i, text := range addrs {
+		addr, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return nil, fmt.Errorf("swarm: address: %w", err)
+		}
+		if !addr.Addr().Is4() || !addr.Addr().IsLoopback() {
+			return nil, fmt.Errorf("swarm: %s is not on this machine's loopback", text)
+		}
+		list[i] = unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}
+	}
+	return list, nil
 }
 
 // Close closes every connection and ends the loop.
@@ -158,7 +172,7 @@ func (s *Swarm) loop() {
 }
 
 func (s *Swarm) handle(ev *unix.EpollEvent) {
-	c := &s.conns[int(ev.Fd)-s.cfg.First]
+	c := &s.conns[ev.Fd]
 	if c.life != ev.Pad || c.state == stateClosed {
 		return // of an earlier life
 	}

@@ -99,7 +99,7 @@ func TestSwarm(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	srv := newServer(t)
-	s, err := New(Config{Addr: srv.addr(), Dialect: Plain(), Tokens: tokens(20), InFlight: 3})
+	s, err := New(Config{Addrs: []string{srv.addr()}, Dialect: Plain(), Tokens: tokens(20), InFlight: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestSwarmPongs(t *testing.T) {
 	srv := newServer(t)
 	dialect := Centrifugo(true)
 	dialect.Greet = nil // the server of this test does not answer
-	s, err := New(Config{Addr: srv.addr(), Dialect: dialect, Tokens: tokens(1)})
+	s, err := New(Config{Addrs: []string{srv.addr()}, Dialect: dialect, Tokens: tokens(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestSwarmFaults(t *testing.T) {
 			defer cancel()
 			srv := newServer(t)
 			tt.breaks(t, srv)
-			s, err := New(Config{Addr: srv.addr(), Dialect: Plain(), Tokens: tokens(2)})
+			s, err := New(Config{Addrs: []string{srv.addr()}, Dialect: Plain(), Tokens: tokens(2)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +193,7 @@ func TestSwarmFaults(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		srv := newServer(t)
-		s, err := New(Config{Addr: srv.addr(), Dialect: Plain(), Tokens: tokens(2)})
+		s, err := New(Config{Addrs: []string{srv.addr()}, Dialect: Plain(), Tokens: tokens(2)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,10 +212,11 @@ func TestSwarmFaults(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for name, cfg := range map[string]Config{
-		"not loopback": {Addr: "192.0.2.1:80", Tokens: tokens(1)},
-		"no address":   {Addr: "localhost:80", Tokens: tokens(1)},
-		"nobody":       {Addr: "127.0.0.1:80"},
-		"too many":     {Addr: "127.0.0.1:80", Tokens: tokens(MaxCount + 1)},
+		"not loopback":      {Addrs: []string{"192.0.2.1:80"}, Tokens: tokens(1)},
+		"no address":        {Addrs: []string{"localhost:80"}, Tokens: tokens(1)},
+		"no address at all": {Tokens: tokens(1)},
+		"nobody":            {Addrs: []string{"127.0.0.1:80"}},
+		"too many":          {Addrs: []string{"127.0.0.1:80"}, Tokens: tokens(MaxCount + 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if s, err := New(cfg); err == nil {

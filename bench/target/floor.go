@@ -1,0 +1,41 @@
+//go:build linux
+
+package target
+
+import (
+	"context"
+	"path/filepath"
+
+	"pushcluster/bench/post"
+	"pushcluster/bench/proc"
+	"pushcluster/bench/swarm"
+)
+
+// Floor is one mode of bench/floors.
+func Floor(mode, about string) Kind {
+	return Kind{Name: mode, About: about, start: func(ctx context.Context, t *Target, place Place, opts Options) error {
+		addrs, err := freeAddrs(2)
+		if err != nil {
+			return err
+		}
+		args := []string{"-mode", mode, "-addr", addrs[0], "-pub", addrs[1], "-stream", ""}
+		if opts.History {
+			args = append(args, "-hist")
+		}
+		err = t.run(ctx, place, proc.Spec{Name: "node", Path: filepath.Join(place.Bin, "floors"), Args: args, Ready: answers200("http://" + addrs[1] + "/dropped")})
+		if err != nil {
+			return err
+		}
+		t.Addrs, t.Dialect, t.Recovers = addrs[:1], swarm.Plain(), opts.History
+		t.publishBinary(addrs[1])
+		t.free = []string{"http://" + addrs[1] + "/gc", "http://" + addrs[1] + "/free"}
+		return nil
+	}}
+}
+
+// publishBinary publishes through the floors' API at addr.
+func (t *Target) publishBinary(addr string) {
+	client := post.New(addr, Connections)
+	t.closers = append(t.closers, client.Close)
+	t.Publisher = &binaryAPI{addr: addr, client: client}
+}
