@@ -11,7 +11,11 @@ import (
 	"os"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"pushcluster/functions/collect/collectfn"
+	"pushcluster/functions/collect/rule"
+	"pushcluster/functions/collect/source"
 	"pushcluster/shared/handoff"
 	"pushcluster/shared/secret"
 	"pushcluster/shared/serve"
@@ -29,6 +33,7 @@ type Config struct {
 	DispatchURL    string      `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
 	DispatchRPCURL string      `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
 	APIKeys        secret.Keys `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
+	Sources        string      `env:"SOURCES" help:"path of the file that says who may post webhooks and what becomes of them; empty: nobody"`
 	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 }
 
@@ -98,16 +103,45 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		defer asker.Close()
 		collectConfig.Questions = asker
 	}
+	if cfg.Sources != "" {
+		file, stop, err := follow(ctx, cfg.Sources, log, reg)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		collectConfig.Sources = file
+	}
 	collect, err := collectfn.New(collectConfig, st, dispatch, log, reg)
 	if err != nil {
 		return err
 	}
 	public := serve.Wrap("public", collect, log, reg)
 	emf := telemetry.NewEMF(stderr, "collect", reg, log, "collect_messages_total/outcome", "collect_requests_refused_total",
-		"collect_outbox_total/reason", "collect_handoff_seconds", "serve_panics_total")
+		"collect_outbox_total/reason", "collect_handoff_seconds", "collect_webhooks_total/outcome", "serve_panics_total")
 	return serve.Start(ctx, log, serve.Events{HTTP: public, After: emf.Flush},
 		serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: public},
 		serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
 			Handler: serve.Wrap("internal", telemetry.Internal(reg), log, reg)},
 	)
+}
+
+// follow reads the file of sources and looks at it from then on, until stop,
+// which waits for that to end.
+func follow(ctx context.Context, path string, log *slog.Logger, reg prometheus.Registerer) (file *source.File, stop func(), err error) {
+	compiler, err := rule.NewCompiler()
+	if err != nil {
+		return nil, nil, err
+	}
+	secrets := secret.NewResolver(os.Getenv)
+	file = source.NewFile(source.Config{Path: path}, compiler, secrets.Resolve, log, reg)
+	if err := file.Load(ctx); err != nil {
+		return nil, nil, fmt.Errorf("SOURCES: %s:\n%w", path, err)
+	}
+	ctx, end := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		file.Run(ctx) // ends with ctx alone
+	}()
+	return file, func() { end(); <-ended; secrets.Close() }, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,8 +21,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestRun starts the program without a Dispatch, sends a message, looks at both
 // ports, and stops it.
 func TestRun(t *testing.T) {
+	sources := filepath.Join(t.TempDir(), "sources.yaml")
+	if err := os.WriteFile(sources, []byte("sources:\n  a: {verify: gitlab, secrets: token, rules: {to: {all: true}}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	environment := map[string]string{
-		"LISTEN": "127.0.0.1:0", "INTERNAL_LISTEN": "127.0.0.1:0",
+		"SOURCES": sources,
+		"LISTEN":  "127.0.0.1:0", "INTERNAL_LISTEN": "127.0.0.1:0",
 		"STORE_URL":       "sqlite:" + filepath.Join(t.TempDir(), "store"),
 		"DISPATCH_URL":    "http://127.0.0.1:1", // nobody listens there
 		"API_KEYS":        "shop:sesame",
@@ -61,6 +67,9 @@ func TestRun(t *testing.T) {
 	}
 	if status, body := ask("POST", addrs["public"]+"/v1/messages", `{"id":"a","to":{"all":true},"data":1}`); status != 202 {
 		t.Errorf("a message is answered %d %s, want 202: the outbox has it", status, body)
+	}
+	if status, body := ask("POST", addrs["public"]+"/v1/webhooks/a", `{}`); status != 401 || !strings.Contains(body, "signature_missing") {
+		t.Errorf("an unsigned webhook is answered %d %s, want 401", status, body)
 	}
 	for url, want := range map[string]string{
 		addrs["public"] + "/v1/messages/shop%2Fa": `"state":"stored"`,

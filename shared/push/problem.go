@@ -33,6 +33,7 @@ const (
 	CodeInvalidMessage Code = "invalid_message" // 422 understood, but not a message that can be sent
 	CodeIDReused       Code = "id_reused"       // 422 the id belongs to a message that reads otherwise
 	CodeInvalidValue   Code = "invalid_value"   // 422 understood, but a value is not one that can be
+	CodeRuleFailed     Code = "rule_failed"     // 422 a rule of a source could not be evaluated for a webhook
 
 	CodeTooManyRequests Code = "too_many_requests" // 429 with Retry-After
 	CodeInternal        Code = "internal"          // 500 our mistake
@@ -75,6 +76,7 @@ var problemTitles = map[Code]struct {
 	CodeInvalidMessage:   {422, "The message cannot be sent"},
 	CodeIDReused:         {422, "The id belongs to a different message"},
 	CodeInvalidValue:     {422, "A value is not acceptable"},
+	CodeRuleFailed:       {422, "A rule cannot be evaluated for this webhook"},
 	CodeTooManyRequests:  {429, "Too many requests"},
 	CodeInternal:         {500, "Something went wrong here"},
 	CodeUnavailable:      {503, "A part that is needed is away"},

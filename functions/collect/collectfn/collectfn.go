@@ -10,6 +10,7 @@
 //	GET    /v1/parked                   what could not be delivered
 //	POST   /v1/parked/{id...}/replay    tries it again
 //	DELETE /v1/parked/{id...}           gives it up
+//	POST   /v1/webhooks/{source}        a webhook of a source → 202
 //	GET    /healthz, /readyz
 //
 // The path of a message: it is checked; stored durably; handed to Dispatch; and
@@ -44,6 +45,7 @@ const (
 type Config struct {
 	Keys      secret.Keys      // of who may send; at least one
 	Questions Questions        // nil: what needs nodes is answered 503
+	Sources   Sources          // of webhooks; nil: there are none
 	Now       func() time.Time // nil means time.Now
 }
 
@@ -102,6 +104,8 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	h.mux.HandleFunc("POST /v1/messages", h.post)
 	h.mux.HandleFunc("GET /v1/messages/{id...}", h.get)
 	h.mux.HandleFunc("DELETE /v1/messages/{id...}", h.cancel)
+	h.mux.HandleFunc("POST /v1/webhooks/{source}", h.webhook)
+	h.mux.HandleFunc("OPTIONS /v1/webhooks/{source}", h.handshake)
 	h.mux.HandleFunc("GET /v1/users/{id}", h.user)
 	h.mux.HandleFunc("DELETE /v1/users/{id}/connections", h.kick)
 	h.mux.HandleFunc("POST /v1/revocations", h.revoke)

@@ -12,6 +12,8 @@ type metrics struct {
 	refused        *prometheus.CounterVec
 	outbox         *prometheus.CounterVec
 	orders         *prometheus.CounterVec
+	webhooks       *prometheus.CounterVec
+	ruleErrors     *prometheus.CounterVec
 	handoffSeconds prometheus.Histogram
 }
 
@@ -34,6 +36,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "collect_orders_total",
 			Help: "Questions and orders about messages and users that were carried out, by kind; refused ones count as requests refused."},
 			[]string{"order"}), // state, cancel, user, kick, revoke, parked, replay, discard
+		webhooks: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_webhooks_total",
+			Help: "Deliveries by source and outcome: accepted, repeated, no_rule_matched, nobody, rule_failed, challenge, unknown_source, or the code of the problem."},
+			[]string{"source", "outcome"}), // sources are those of the file
+		ruleErrors: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_rule_errors_total",
+			Help: "Rules that could not be evaluated for a delivery, by kind: missing, type, cost, time, result."},
+			[]string{"source", "rule", "kind"}),
 		handoffSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "collect_handoff_seconds", Help: "Time to hand messages to Dispatch, confirmed or not.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
@@ -42,3 +52,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 // message counts a message that was refused with code, one of push.Codes.
 func (m *metrics) message(code push.Code) { m.messages.WithLabelValues(string(code)).Inc() }
+
+// webhook counts a delivery of a source.
+func (m *metrics) webhook(source, outcome string) { m.webhooks.WithLabelValues(source, outcome).Inc() }

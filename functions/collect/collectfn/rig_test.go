@@ -35,6 +35,7 @@ type rig struct {
 	h      http.Handler
 	store  *faultyStore
 	nodes  *nodes
+	hooks  *hooks
 	logged *bytes.Buffer
 
 	mu       sync.Mutex // guards what follows
@@ -81,6 +82,7 @@ func newRig(t testing.TB) *rig {
 	}
 	r.store = &faultyStore{Store: st}
 	r.nodes = &nodes{}
+	r.hooks = &hooks{}
 
 	signing, err := signature.ParseKeys([]string{"a signing secret for the tests"})
 	if err != nil {
@@ -98,7 +100,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewJSONHandler(r.logged, nil))
-	collect, err := New(Config{Keys: keys, Questions: r.nodes, Now: r.now}, r.store, client, log, nil)
+	collect, err := New(Config{Keys: keys, Questions: r.nodes, Sources: r.hooks, Now: r.now}, r.store, client, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

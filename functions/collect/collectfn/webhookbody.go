@@ -1,0 +1,98 @@
+package collectfn
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/serve"
+	"pushcluster/shared/signature"
+)
+
+// An event is one thing that a webhook tells: its sender's id of the delivery,
+// and the body that rules see.
+type event struct {
+	id   string
+	body any
+}
+
+// readEvents reads a verified webhook: one event, or a batch of CloudEvents. A
+// body that says it is a form becomes its fields, one that is neither JSON nor a
+// form a text.
+func readEvents(h http.Header, body []byte, receiver *signature.Receiver) (events []event, isBatch bool, p *push.Problem) {
+	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	switch {
+	case kind == "application/cloudevents-batch+json":
+		events, p = readBatch(body)
+		return events, true, p
+	case kind == "application/cloudevents+json":
+		e, p := readStructured(body)
+		return []event{e}, false, p
+	case h.Get("ce-specversion") != "" && h.Get("ce-id") != "":
+		e, p := readBinary(h, kind, body)
+		return []event{e}, false, p
+	}
+	value, p := readBody(kind, body)
+	if p != nil {
+		return nil, false, p
+	}
+	return []event{{receiver.DeliveryID(h, body, value), value}}, false, nil
+}
+
+func readBody(kind string, body []byte) (any, *push.Problem) {
+	switch {
+	case kind == "application/x-www-form-urlencoded":
+		fields, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, push.NewProblem(push.CodeBadRequest, "the body is not the form that its Content-Type says")
+		}
+		return formValue(fields), nil
+	case kind == "application/json" || strings.HasSuffix(kind, "+json"):
+		return decodeJSON(body)
+	}
+	if value, p := decodeJSON(body); p == nil {
+		return value, nil
+	}
+	return strings.ToValidUTF8(string(body), "\ufffd"), nil
+}
+
+// formValue makes an object of a form. A field that occurs more than once is a
+// list; one that holds JSON stays a text.
+func formValue(fields url.Values) map[string]any {
+	object := make(map[string]any, len(fields))
+	for name, values := range fields {
+		if len(values) == 1 {
+			object[name] = values[0]
+			continue
+		}
+		list := make([]any, len(values))
+		for i, v := range values {
+			list[i] = v
+		}
+		object[name] = list
+	}
+	return object
+}
+
+// decodeJSON reads exactly one JSON value, its numbers as they are written.
+func decodeJSON(body []byte) (any, *push.Problem) {
+	if !utf8.Valid(body) {
+		return nil, push.NewProblem(push.CodeBadJSON, "the body is not valid UTF-8")
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	var value any
+	if err := dec.Decode(&value); err != nil {
+		return nil, serve.DecodeBytes(body, new(any)) // which says where
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, push.NewProblem(push.CodeBadJSON, "something follows the JSON value")
+	}
+	return value, nil
+}
