@@ -31,12 +31,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A rig is Collect on a real store, with a Dispatch behind a real hand-off that
 // confirms what it is told to confirm.
 type rig struct {
-	t      testing.TB
-	h      http.Handler
-	store  *faultyStore
-	nodes  *nodes
-	hooks  *hooks
-	logged *bytes.Buffer
+	t       testing.TB
+	h       http.Handler
+	collect *Handler // what is in h
+	store   *faultyStore
+	nodes   *nodes
+	hooks   *hooks
+	logged  *bytes.Buffer
 
 	mu       sync.Mutex // guards what follows
 	clock    time.Time
@@ -104,6 +105,7 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.collect = collect
 	r.h = serve.Wrap("public", collect, log, nil)
 	return r
 }

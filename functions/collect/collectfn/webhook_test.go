@@ -88,11 +88,15 @@ func (r *rig) hook(path, body string, headers ...string) *httptest.ResponseRecor
 
 // github signs as GitHub does.
 func (r *rig) github(delivery, secret, body string, headers ...string) *httptest.ResponseRecorder {
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write([]byte(body))
 	return r.hook("github", body, append([]string{"Content-Type", "application/json", "X-GitHub-Delivery", delivery,
 		"X-GitHub-Event", "pull_request", "Authorization", "Bearer hidden",
-		"X-Hub-Signature-256", "sha256=" + hex.EncodeToString(mac.Sum(nil))}, headers...)...)
+		"X-Hub-Signature-256", githubSignature(secret, body)}, headers...)...)
+}
+
+func githubSignature(secret, body string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(body))
+	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
 func deliveryOf(t testing.TB, w *httptest.ResponseRecorder) deliveryAnswer {
