@@ -9,6 +9,10 @@ import (
 	"pushcluster/shared/store"
 )
 
+// clockSkew is how far the clock here may be ahead of Redis', by which the sweep
+// judges what is due; requests between our services allow as much.
+const clockSkew = 5 * time.Minute
+
 // An outcome is what became of one draft: the id, or a problem.
 type outcome struct {
 	id      push.MessageID
@@ -120,8 +124,9 @@ func (h *Handler) forward(ctx context.Context, list []pending, outcomes []outcom
 		h.metrics.outbox.WithLabelValues("unconfirmed").Inc()
 		waiting = append(waiting, store.OutboxEntry{
 			Message: due[i].ID,
-			// Apart by a millisecond, so that the sweep takes them in their order.
-			DueAt:    now.Add(time.Duration(i) * time.Millisecond),
+			// Due at once, whatever the sweep's clock says, and apart by a
+			// millisecond, so that it takes them in their order.
+			DueAt:    now.Add(time.Duration(i)*time.Millisecond - clockSkew),
 			Attempts: 1,
 			Reason:   err.Error(),
 		})

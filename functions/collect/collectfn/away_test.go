@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"pushcluster/shared/push"
 )
@@ -18,6 +19,11 @@ func TestDispatchAway(t *testing.T) {
 	out := r.outbox()
 	if len(out) != 2 || out[0].Message != "shop/a" || out[1].Message != "shop/b" || out[0].Attempts != 1 || !strings.Contains(out[0].Reason, "cannot be reached") {
 		t.Errorf("outbox = %+v, want shop/a, then shop/b, each tried once, with the reason", out)
+	}
+	for _, e := range out {
+		if behind := r.now().Add(-4 * time.Minute); e.DueAt.After(behind) {
+			t.Errorf("%s is due at %v: a sweep whose clock says %v would let it wait", e.Message, e.DueAt, behind)
+		}
 	}
 	if ready := r.do(httptest.NewRequest("GET", "/readyz", nil)); ready.Code != 200 {
 		t.Errorf("/readyz = %d while Dispatch is away, want 200", ready.Code)
