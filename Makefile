@@ -7,10 +7,10 @@ FUZZTIME ?= 10s
 JS := localstack/e2e/js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench chaos fuzz build clean
+.PHONY: help run test check lint bench bench-node bench-scale bench-peers bench-cluster chaos fuzz build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Not go run, which would answer Ctrl-C with an error after all went well.
 run: ## the whole system on this machine: page at http://127.0.0.1:8700
@@ -36,6 +36,32 @@ lint: ## format, vet, staticcheck
 
 bench: ## every benchmark, once, without the tests
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Servers on the first core, the load generator on the second. N is connections
+# (at most 19,000), ROUNDS how often everything is measured, ONLY picks rows and
+# TARGETS servers, as in ONLY=memory,unicast TARGETS=gepoll,node; SPAN is how long
+# a row lasts. Each writes .local/bench-NAME.json and plots beside it. STORE, for
+# bench-node, names a store to measure the durable write of, as STORE=mongodb://…
+N ?=
+ROUNDS ?=
+TARGETS ?=
+SPAN ?= 2s
+STORE ?=
+LOAD = $(GO) build -o bin/load ./bench && exec bin/load -n "$(or $(N),0)" -rounds "$(or $(ROUNDS),0)" -span $(SPAN) \
+	-only "$(ONLY)" -targets "$(TARGETS)" -store "$(STORE)"
+
+bench-node: ## our node beside what is possible on this machine (N=, ROUNDS=, ONLY=)
+	@$(LOAD) -suite node
+
+bench-scale: ## what connections and channels cost when there are more of them
+	@$(LOAD) -suite scale
+	@$(LOAD) -suite channels
+
+bench-peers: ## our node beside centrifuge, Socket.IO and nginx with nchan
+	@$(LOAD) -suite peers
+
+bench-cluster: ## from webhook to browser through every service, on 1 to 5 nodes
+	@$(LOAD) -suite cluster
 
 # SEED plans the run; ONLY picks scenarios, as in ONLY=1,6,9. The table goes to
 # .local/chaos.json as well.
