@@ -44,3 +44,14 @@ node-image: ## the push node's image (ARCH=arm64, NODE_IMAGE=pushnode:latest)
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(LAMBDA_GOARCH) $(GO) build -trimpath -tags $(SMALL_TAGS) -ldflags='-s -w' -o .local/image/pushnode ./pushnode
 	@cp "$(CA_BUNDLE)" .local/image/ca-certificates.crt
 	docker build --quiet --platform linux/$(LAMBDA_GOARCH) --tag $(NODE_IMAGE) --file pushnode/Dockerfile .local/image
+
+localstack-up: ## LocalStack on this machine, without its image (root; Debian)
+	@$(LOCALSTACK) up
+
+# Deploys with sam, breaks it, takes it down: six minutes, and what was not
+# installed before.
+localstack-test: localstack-up $(AWS_TOOLS)/.done $(JS)/node_modules/.package-lock.json ## the whole cluster on LocalStack: deploy, push, break, delete
+	$(GO) test -count=1 -tags localstack -timeout 15m -run TestLocalStack -v ./localstack/cloud
+
+localstack-down: ## stop what localstack-up started
+	@$(LOCALSTACK) down
