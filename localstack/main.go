@@ -40,6 +40,7 @@ type Config struct {
 	DispatchInternalPort int `env:"DISPATCH_INTERNAL_PORT" envDefault:"8803" help:"internal port of Dispatch"`
 	NodeInternalPort     int `env:"NODE_INTERNAL_PORT" envDefault:"8811" help:"internal port of the first node; the others follow"`
 
+	Sources  string     `env:"SOURCES" help:"a file of webhook sources to use instead of sources.yaml in LOCAL_DIR"`
 	Origins  []string   `env:"ORIGINS" help:"page origins that may connect besides the page, separated by commas; * for all"`
 	LogLevel slog.Level `env:"LOG_LEVEL" envDefault:"WARN" help:"DEBUG, INFO, WARN or ERROR"`
 }
@@ -89,7 +90,7 @@ func run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	s, err := stack.Start(starting, stack.Config{
 		Dir: cfg.LocalDir, Nodes: cfg.Nodes, StoreURL: cfg.StoreURL, RedisURL: cfg.RedisURL,
-		Keys: keys, Ports: cfg.ports(), Origins: cfg.Origins, Log: log,
+		Keys: keys, Ports: cfg.ports(), Origins: cfg.Origins, Sources: cfg.Sources, Log: log,
 	})
 	cancel()
 	if err != nil {
@@ -140,6 +141,10 @@ func tell(w io.Writer, f stack.Facts) {
 	fmt.Fprintf(w, "\nSend user %s a message:\n\n"+
 		"  curl %s/v1/messages -H 'X-API-Key: %s' -d '{\"to\":{\"users\":[\"%[1]s\"]},\"event\":\"greeting\",\"data\":{\"text\":\"Hello\"}}'\n",
 		stack.DemoUser, f.Collect, f.APIKey)
+	github := f.Sources["github"]
+	fmt.Fprintf(w, "\nPost a webhook as GitHub does, which asks user %s for a review:\n\n"+
+		"  curl %s -H \"X-GitHub-Delivery: $(date +%%s)\" -H 'X-GitHub-Event: pull_request' -H 'X-Hub-Signature-256: %s' -d '%s'\n",
+		stack.DemoUser, github.URL, stack.SignGitHub(github.Secret, stack.SampleWebhook), stack.SampleWebhook)
 	fmt.Fprintln(w, "\nCtrl-C stops it.")
 }
 

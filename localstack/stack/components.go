@@ -59,11 +59,27 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 		return err
 	}
 	defer asker.Close()
-	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker}, l.store, dispatch, l.log, l.prom)
+	sources, closeSecrets, err := s.openSources(ctx, l)
 	if err != nil {
 		return err
 	}
-	return l.serve(ctx, collect, telemetry.Internal(l.prom))
+	defer closeSecrets()
+	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker, Sources: sources}, l.store, dispatch, l.log, l.prom)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	g.Go(func() error {
+		sources.Run(ctx) // ends with ctx alone
+		return nil
+	})
+	g.Go(func() error {
+		defer end()
+		return l.serve(ctx, collect, telemetry.Internal(l.prom))
+	})
+	return g.Wait()
 }
 
 func (s *Stack) runDispatch(ctx context.Context, l *life) error {

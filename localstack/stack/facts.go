@@ -24,6 +24,8 @@ type Facts struct {
 	Nodes    []NodeURLs `json:"nodes"`
 	APIKey   string     `json:"api_key"`
 	Token    string     `json:"token"` // a connection token of DemoUser, for a week
+
+	Sources map[string]SourceFacts `json:"sources"` // who may post webhooks: github
 }
 
 // NodeURLs are the two ports of one node.
@@ -41,6 +43,7 @@ func (s *Stack) Facts() (Facts, error) {
 	f := Facts{
 		Page: s.Page.URL, Auth: s.Auth.URL, Collect: s.Collect.URL, Dispatch: s.Dispatch.URL,
 		Nodes: []NodeURLs{}, APIKey: s.cfg.Keys.API, Token: text,
+		Sources: map[string]SourceFacts{"github": {URL: s.Collect.URL + "/v1/webhooks/github", Secret: s.cfg.Keys.GitHub}},
 	}
 	for _, n := range s.Nodes() {
 		f.Nodes = append(f.Nodes, NodeURLs{Public: n.URL, Internal: n.Internal})

@@ -23,11 +23,12 @@ type Keys struct {
 	API     string `json:"api"`     // of a business system, for Collect and Auth; its name is KeyName
 	Signing string `json:"signing"` // of requests between the components
 	Token   string `json:"token"`   // of connection tokens, for HS256
+	GitHub  string `json:"github"`  // of the webhooks that the source github of the example signs
 }
 
 // NewKeys returns random keys.
 func NewKeys() Keys {
-	return Keys{API: rand.Text(), Signing: rand.Text(), Token: rand.Text() + rand.Text()}
+	return Keys{API: rand.Text(), Signing: rand.Text(), Token: rand.Text() + rand.Text(), GitHub: rand.Text()}
 }
 
 // LoadKeys returns the keys in the file at path. If there is none it makes new
@@ -47,6 +48,10 @@ func LoadKeys(path string) (Keys, error) {
 	}
 	if _, err := keys.parse(); err != nil {
 		return Keys{}, fmt.Errorf("%s (remove it to get new ones): %w", path, err)
+	}
+	if keys.GitHub == "" { // written before there were webhooks
+		keys.GitHub = rand.Text()
+		return keys, writeJSON(path, keys)
 	}
 	return keys, nil
 }

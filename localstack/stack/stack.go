@@ -52,6 +52,7 @@ type Config struct {
 	Keys     Keys   // zero: new random ones
 	Ports    Ports  // zero: free ones
 	Origins  []string
+	Sources  string // a file of webhook sources; empty: DIR/sources.yaml, which begins as an example
 
 	Node     node.Config   // of every node; ID and Origins are the stack's. DrainTime and CloseTimeout: 0 means 1 s
 	Verify   verify.Config // of every node
@@ -102,6 +103,9 @@ func prepare(ctx context.Context, cfg Config) (*Stack, error) {
 	}
 	if cfg.Keys == (Keys{}) {
 		cfg.Keys = NewKeys()
+	}
+	if cfg.Keys.GitHub == "" {
+		cfg.Keys.GitHub = NewKeys().GitHub
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

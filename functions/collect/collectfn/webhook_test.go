@@ -200,6 +200,7 @@ func TestWebhookOutcomes(t *testing.T) {
 		"nobody":            {signed("e", `{"action":"opened","pull_request":{"id":1,"title":"","html_url":"","requested_reviewers":[]}}`), "accepted", "github/e/watch"},
 		"JSON by its looks": {plain("", `{"user":"42"}`), "accepted", "HASH/0"},
 		"a form":            {plain("application/x-www-form-urlencoded", "user=42&x=1&x=2"), "accepted", "HASH/0"},
+		"JSON of curl -d":   {plain("application/x-www-form-urlencoded", `{"user":null}`), "accepted", "HASH/0"},
 		"a text":            {plain("text/plain", "hello \xff"), "accepted", "HASH/0"},
 		"JSON of a type":    {plain("application/vnd.x+json; charset=utf-8", `{"user":"1"}`), "accepted", "HASH/0"},
 	}

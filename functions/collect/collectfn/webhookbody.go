@@ -47,7 +47,7 @@ func readEvents(h http.Header, body []byte, receiver *signature.Receiver) (event
 
 func readBody(kind string, body []byte) (any, *push.Problem) {
 	switch {
-	case kind == "application/x-www-form-urlencoded":
+	case kind == "application/x-www-form-urlencoded" && !looksLikeJSON(body):
 		fields, err := url.ParseQuery(string(body))
 		if err != nil {
 			return nil, push.NewProblem(push.CodeBadRequest, "the body is not the form that its Content-Type says")
@@ -60,6 +60,13 @@ func readBody(kind string, body []byte) (any, *push.Problem) {
 		return value, nil
 	}
 	return strings.ToValidUTF8(string(body), "\ufffd"), nil
+}
+
+// looksLikeJSON reports whether body is a JSON object or array: what curl -d
+// sends says that it is a form.
+func looksLikeJSON(body []byte) bool {
+	trimmed := bytes.TrimLeft(body, " \t\r\n")
+	return len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[') && json.Valid(trimmed)
 }
 
 // formValue makes an object of a form. A field that occurs more than once is a
