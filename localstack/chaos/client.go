@@ -268,9 +268,9 @@ func (l *line) hold(stop bool) {
 	l.flowing.Broadcast()
 }
 
-// Close also ends a read that is held up.
+// Close also ends a read that is held up: with nothing.
 func (l *line) Close() error {
-	l.hold(false)
+	defer l.hold(false)
 	return l.Conn.Close()
 }
 

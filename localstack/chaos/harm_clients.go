@@ -75,9 +75,10 @@ func slowDown(ctx context.Context, w *world) error {
 	return w.awaitWhole(ctx, 20*time.Second)
 }
 
-// goOffline closes the pages of some devices, sends them messages that collapse
-// and messages that expire, kills a node and flushes Redis meanwhile, and opens
-// the pages again, which know no position.
+// goOffline closes the pages of some devices, of which every other one was deaf
+// for a while before, sends them messages that collapse and messages that expire,
+// kills a node and flushes Redis meanwhile, and opens the pages again, which know
+// no position.
 func goOffline(ctx context.Context, w *world) error {
 	var away []*client
 	for i, c := range w.clients {
@@ -85,7 +86,15 @@ func goOffline(ctx context.Context, w *world) error {
 			away = append(away, c)
 		}
 	}
-	w.say("%d devices leave", len(away))
+	w.say("%d devices leave; every other one hears nothing first", len(away))
+	for i, c := range away {
+		if i%2 == 0 {
+			c.stall()
+		}
+	}
+	if err := w.rest(ctx, 3*time.Second); err != nil {
+		return err
+	}
 	for _, c := range away {
 		c.leave()
 		for _, f := range c.followers {

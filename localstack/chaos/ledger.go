@@ -99,7 +99,7 @@ func (l *ledger) ended(client string, home int, code uint32, reason string) {
 	l.mu.Unlock()
 	l.noteMu.Lock()
 	defer l.noteMu.Unlock()
-	if len(l.ends) < maxNotes {
+	if len(l.ends) < 5 {
 		l.ends = append(l.ends, fmt.Sprintf("ended: %s of node%d at %s: %d %s", client, home+1, at, code, reason))
 	}
 }

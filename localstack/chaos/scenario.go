@@ -22,6 +22,9 @@ type scenario struct {
 	// harm does the harm, under load, and returns when it is over. Its error is
 	// a promise that was not kept beside those that the ledger finds.
 	harm func(ctx context.Context, w *world) error
+	// audit looks at what else is promised once everything has arrived; nil:
+	// nothing.
+	audit func(ctx context.Context, w *world) error
 	// heal bounds how long deliveries may be held up after a fault; 0: 40 s, a
 	// little more than a beat of the nodes, which heals everything. What heals by
 	// a quicker way has a bound that tells when only the beat did it.
@@ -57,7 +60,7 @@ func scenarios() []scenario {
 		{number: 13, name: "reconnect storm", harm: stormNodes, heal: 15 * time.Second},
 		{number: 14, name: "clocks jump; a node without Redis for 2 min", harm: cutRedis, cluster: clusterConfig{proxyRedis: true},
 			heal: 25 * time.Second},
-		{number: 15, name: "devices offline, then back without position", double: true, harm: goOffline, heal: 20 * time.Second},
+		{number: 15, name: "devices offline, then back without position", double: true, harm: goOffline, audit: auditStates, heal: 20 * time.Second},
 		{number: 16, name: "Redis full, logs evicted", double: true, harm: fillRedis},
 	}
 }
@@ -137,6 +140,11 @@ func (s scenario) unfold(ctx context.Context, w *world, row *Row) error {
 	w.endLoad(settle / 3)
 	w.say("settling, %d missing", w.ledger.missing())
 	w.settle(ctx, settle)
+	if s.audit != nil {
+		if err := s.audit(ctx, w); err != nil {
+			row.Wrong = append(row.Wrong, err.Error())
+		}
+	}
 	scraper.read(ctx)
 	t := w.ledger.tally()
 	row.fill(t)
