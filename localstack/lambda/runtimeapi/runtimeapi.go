@@ -228,6 +228,7 @@ func (e *Environment) api() http.Handler {
 			h.Set("Lambda-Runtime-Trace-Id", inv.trace)
 			w.Write(inv.payload)
 		case <-r.Context().Done():
+			panic(http.ErrAbortHandler) // an empty answer would be an event
 		}
 	})
 	end := func(failed bool) http.HandlerFunc {

@@ -1,0 +1,82 @@
+//go:build aws
+
+package cloud
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"pushcluster/localstack/lambda/runtimeapi"
+	"pushcluster/shared/registry/registrytest"
+	"pushcluster/shared/store/storetest"
+)
+
+// TestBinary builds the functions as sam does and holds them to their size, and
+// to being ready for their first event within 50 ms, with a store and a Redis
+// that are there.
+func TestBinary(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const secret = "0123456789abcdef0123456789abcdef"
+	redis := registrytest.Redis(t)
+	environment := append(os.Environ(), "SIGNING_SECRETS="+secret, "API_KEYS=shop:"+secret, "TOKEN_KEYS=k1:HS256:"+secret,
+		"STORE_URL="+storetest.FerretDB(t), "REDIS_URL="+redis.URL(), "DISPATCH_URL=sqs://dispatch", "AWS_REGION=eu-west-1",
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test")
+	tests := map[string]int64{"Auth": 14, "Collect": 25, "Dispatch": 19} // MiB
+	for name, most := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, arch := range []string{"arm64", "x86_64"} {
+				cmd := exec.Command("make", "-s", "build-"+name+"Function", "ARCH="+arch, "ARTIFACTS_DIR="+dir)
+				cmd.Dir = root
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Fatalf("build: %v\n%s", err, out)
+				}
+				info, err := os.Stat(filepath.Join(dir, "bootstrap"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%s for %s is %.1f MB", name, arch, float64(info.Size())/1e6)
+				if info.Size() > most<<20 {
+					t.Errorf("%s for %s is %d bytes, more than %d MiB", name, arch, info.Size(), most)
+				}
+			}
+			coldStart(t, filepath.Join(dir, "bootstrap"), environment)
+		})
+	}
+}
+
+// coldStart starts a function several times and wants the median within 50 ms:
+// a machine that does other things meanwhile is not the function's fault.
+func coldStart(t *testing.T, bootstrap string, environment []string) {
+	t.Helper()
+	var took []time.Duration
+	for range 9 {
+		e := runtimeapi.New(runtimeapi.Config{Command: []string{bootstrap}, Env: environment, Log: os.Stderr})
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		ended := make(chan error, 1)
+		go func() { ended <- e.Run(ctx) }()
+		select {
+		case <-e.Ready():
+			took = append(took, time.Since(began))
+			cancel()
+			<-ended
+		case err := <-ended:
+			cancel()
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(took)
+	t.Logf("ready after %s (median of %v)", took[len(took)/2], took)
+	if took[len(took)/2] > 50*time.Millisecond {
+		t.Errorf("ready after %s, want 50 ms", took[len(took)/2])
+	}
+}

@@ -1,0 +1,261 @@
+//go:build aws
+
+package cloud
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A template is what CloudFormation makes of template.yaml: make aws-check
+// writes it and names it in EXPANDED.
+type template struct {
+	Parameters map[string]struct{ Default any }
+	Mappings   map[string]map[string]map[string]float64
+	Resources  map[string]resource
+}
+
+type resource struct {
+	Type       string
+	Condition  string
+	Metadata   map[string]any
+	Properties map[string]any
+}
+
+func readTemplate(t *testing.T) template {
+	t.Helper()
+	raw, err := os.ReadFile(os.Getenv("EXPANDED"))
+	if err != nil {
+		t.Fatalf("run make aws-check, which expands the template: %v", err)
+	}
+	var tpl template
+	if err := json.Unmarshal(raw, &tpl); err != nil {
+		t.Fatal(err)
+	}
+	return tpl
+}
+
+// of returns the resources of one type, by name.
+func (tpl template) of(kind string) map[string]resource {
+	found := make(map[string]resource)
+	for name, r := range tpl.Resources {
+		if r.Type == kind {
+			found[name] = r
+		}
+	}
+	return found
+}
+
+// show writes a value down as JSON, with its references in it.
+func show(v any) string {
+	raw, _ := json.Marshal(v)
+	return string(raw)
+}
+
+func list(v any) []any {
+	if l, ok := v.([]any); ok {
+		return l
+	}
+	if v == nil {
+		return nil
+	}
+	return []any{v}
+}
+
+// A statement is one of a role's policies, whatever condition it is under.
+type statement struct {
+	role, sid string
+	actions   []string
+	resources []string
+}
+
+func (tpl template) statements(t *testing.T) []statement {
+	t.Helper()
+	var all []statement
+	for name, r := range tpl.of("AWS::IAM::Role") {
+		if r.Properties["ManagedPolicyArns"] != nil {
+			t.Errorf("%s has managed policies %s; write out what it may", name, show(r.Properties["ManagedPolicyArns"]))
+		}
+		for _, p := range list(r.Properties["Policies"]) {
+			for _, s := range list(p.(map[string]any)["PolicyDocument"].(map[string]any)["Statement"]) {
+				m := s.(map[string]any)
+				if branch, ok := m["Fn::If"].([]any); ok {
+					m = branch[1].(map[string]any)
+				}
+				st := statement{role: name, sid: fmt.Sprint(m["Sid"])}
+				for _, a := range list(m["Action"]) {
+					st.actions = append(st.actions, a.(string))
+				}
+				for _, r := range list(m["Resource"]) {
+					st.resources = append(st.resources, show(r))
+				}
+				all = append(all, st)
+			}
+		}
+	}
+	return all
+}
+
+func TestTemplateFunctionsHaveRolesOfTheirOwn(t *testing.T) {
+	tpl := readTemplate(t)
+	functions := tpl.of("AWS::Lambda::Function")
+	if len(functions) != 3 {
+		t.Fatalf("%d functions, want 3", len(functions))
+	}
+	roles := make(map[string]string)
+	for name, f := range functions {
+		role := show(f.Properties["Role"])
+		if other, ok := roles[role]; ok {
+			t.Errorf("%s and %s share the role %s", name, other, role)
+		}
+		roles[role] = name
+		if !strings.Contains(role, strings.TrimSuffix(name, "Function")+"Role") {
+			t.Errorf("%s has the role %s", name, role)
+		}
+		if show(f.Properties["LoggingConfig"].(map[string]any)["LogFormat"]) != `"JSON"` || f.Properties["Timeout"] == nil {
+			t.Errorf("%s has no JSON log or no timeout of its own", name)
+		}
+	}
+	if got, want := len(tpl.of("AWS::IAM::Role")), 5; got != want {
+		t.Errorf("%d roles, want %d: three functions, the node's task and its start", got, want)
+	}
+	for name, g := range tpl.of("AWS::Logs::LogGroup") {
+		if g.Properties["RetentionInDays"] == nil {
+			t.Errorf("log group %s is kept for ever", name)
+		}
+	}
+}
+
+func TestTemplateGivesNobodyMore(t *testing.T) {
+	tpl := readTemplate(t)
+	for _, s := range tpl.statements(t) {
+		reasons, _ := tpl.Resources[s.role].Metadata["WildcardReasons"].(map[string]any)
+		wild := slices.ContainsFunc(append(slices.Clone(s.actions), s.resources...), func(x string) bool { return strings.Contains(x, "*") })
+		if wild && fmt.Sprint(reasons[s.sid]) == "<nil>" {
+			t.Errorf("%s, statement %s, has a wildcard without a written reason: %v on %v", s.role, s.sid, s.actions, s.resources)
+		}
+		for _, a := range s.actions {
+			if strings.Contains(a, "*") {
+				t.Errorf("%s, statement %s, allows %s; name the actions", s.role, s.sid, a)
+			}
+		}
+	}
+	// Who may do what, as a whole: an action that is new here wants a thought.
+	allowed := map[string][]string{
+		"AuthRole":     {"logs", "secretsmanager", "ec2"},
+		"CollectRole":  {"logs", "secretsmanager", "sqs:SendMessage", "sqs:GetQueueUrl", "lambda:InvokeFunction", "ec2"},
+		"DispatchRole": {"logs", "secretsmanager", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "ec2"},
+		"NodeRole":     {"secretsmanager", "lambda:InvokeFunction"},
+	}
+	for _, s := range tpl.statements(t) {
+		for _, a := range s.actions {
+			service, _, _ := strings.Cut(a, ":")
+			if may, ok := allowed[s.role]; ok && !slices.Contains(may, a) && !slices.Contains(may, service) {
+				t.Errorf("%s may %s", s.role, a)
+			}
+		}
+	}
+	if got := show(tpl.Resources["NodeRole"].Properties); !strings.Contains(got, `{"Action":"lambda:InvokeFunction","Effect":"Allow","Resource":{"Fn::GetAtt":["AuthFunction","Arn"]}`) {
+		t.Errorf("nodes do not invoke Auth alone: %s", got)
+	}
+}
+
+func TestTemplateQueue(t *testing.T) {
+	tpl := readTemplate(t)
+	queue := tpl.Resources["DispatchQueue"].Properties
+	if got, want := show(queue["VisibilityTimeout"]), `{"Fn::FindInMap":["Visibility",{"Ref":"DispatchTimeout"},"Seconds"]}`; got != want {
+		t.Errorf("the queue hides items for %s, want %s", got, want)
+	}
+	if got, want := show(tpl.Resources["DispatchFunction"].Properties["Timeout"]), `{"Ref":"DispatchTimeout"}`; got != want {
+		t.Errorf("Dispatch's timeout is %s, want %s", got, want)
+	}
+	for timeout, row := range tpl.Mappings["Visibility"] {
+		var seconds float64
+		fmt.Sscan(timeout, &seconds)
+		if row["Seconds"] < 6*seconds {
+			t.Errorf("with a timeout of %s s the queue hides items for %v s, less than six times as long", timeout, row["Seconds"])
+		}
+	}
+	redrive := queue["RedrivePolicy"].(map[string]any)
+	if show(redrive["deadLetterTargetArn"]) != `{"Fn::GetAtt":["DispatchDeadLetterQueue","Arn"]}` || redrive["maxReceiveCount"].(float64) < 5 {
+		t.Errorf("the dead-letter queue is wired as %s", show(redrive))
+	}
+	source := tpl.Resources["DispatchFunctionQueue"].Properties
+	if show(source["FunctionResponseTypes"]) != `["ReportBatchItemFailures"]` || show(source["EventSourceArn"]) != `{"Fn::GetAtt":["DispatchQueue","Arn"]}` ||
+		source["BatchSize"].(float64) != 10 || source["MaximumBatchingWindowInSeconds"] != nil {
+		t.Errorf("the event source is %s", show(source))
+	}
+	if got := show(tpl.Resources["DispatchFunctionSweep"].Properties["ScheduleExpression"]); got != `"rate(1 minute)"` {
+		t.Errorf("the sweep runs at %s", got)
+	}
+}
+
+// TestTemplateInternalPort shows that of everything only Dispatch, and the
+// operator's own scraper, reach the port that nodes take orders on.
+func TestTemplateInternalPort(t *testing.T) {
+	tpl := readTemplate(t)
+	var internal, public []string
+	for name, in := range tpl.of("AWS::EC2::SecurityGroupIngress") {
+		from, to := in.Properties["FromPort"].(float64), in.Properties["ToPort"].(float64)
+		if in.Properties["CidrIp"] != nil {
+			t.Errorf("%s lets addresses in, not a group", name)
+		}
+		source := show(in.Properties["SourceSecurityGroupId"])
+		if from <= 8811 && 8811 <= to {
+			internal = append(internal, source)
+		}
+		if from <= 8711 && 8711 <= to {
+			public = append(public, source)
+		}
+	}
+	slices.Sort(internal)
+	if got, want := strings.Join(internal, " "), `{"Fn::GetAtt":["DispatchSecurityGroup","GroupId"]} {"Ref":"MetricsSecurityGroup"}`; got != want {
+		t.Errorf("the internal port is open to %s, want %s", got, want)
+	}
+	if got, want := strings.Join(public, " "), `{"Fn::GetAtt":["BalancerSecurityGroup","GroupId"]}`; got != want {
+		t.Errorf("the public port is open to %s, want %s", got, want)
+	}
+	if tpl.Resources["NodeSecurityGroup"].Properties["SecurityGroupIngress"] != nil {
+		t.Error("the nodes' group has rules of its own besides")
+	}
+	for name, f := range tpl.of("AWS::Lambda::Function") {
+		hasIt := strings.Contains(show(f.Properties["VpcConfig"]), "DispatchSecurityGroup")
+		if hasIt != (name == "DispatchFunction") {
+			t.Errorf("%s is in Dispatch's group: %v", name, hasIt)
+		}
+	}
+	if strings.Contains(show(tpl.Resources["NodeTargets"].Properties), "8811") {
+		t.Error("the balancer knows the internal port")
+	}
+}
+
+func TestTemplateNodes(t *testing.T) {
+	tpl := readTemplate(t)
+	container := list(tpl.Resources["NodeTask"].Properties["ContainerDefinitions"])[0].(map[string]any)
+	if container["ReadonlyRootFilesystem"] != true || container["StopTimeout"].(float64) != 120 || container["Ulimits"] == nil {
+		t.Errorf("the node's container is %s", show(container))
+	}
+	for name, want := range map[string]string{"deregistration_delay.timeout_seconds": "20", "idle_timeout.timeout_seconds": "180"} {
+		all := show(tpl.Resources["NodeTargets"].Properties["TargetGroupAttributes"]) + show(tpl.Resources["Balancer"].Properties["LoadBalancerAttributes"])
+		if !strings.Contains(all, fmt.Sprintf(`{"Key":%q,"Value":%q}`, name, want)) {
+			t.Errorf("%s is not %s: %s", name, want, all)
+		}
+	}
+	if got := show(tpl.Resources["NodeService"].Properties["DeploymentConfiguration"]); !strings.Contains(got, `"DeploymentCircuitBreaker":{"Enable":true,"Rollback":true}`) {
+		t.Errorf("deployments go by %s", got)
+	}
+	for name, r := range tpl.Resources {
+		if strings.HasPrefix(r.Type, "AWS::ECS::") || strings.HasPrefix(r.Type, "AWS::ElasticLoadBalancingV2::") {
+			if r.Condition != "HasNodes" {
+				t.Errorf("%s is deployed without nodes, too", name)
+			}
+		}
+		if strings.HasPrefix(r.Type, "AWS::ApiGatewayV2::") && r.Condition != "IsHttpApi" {
+			t.Errorf("%s is deployed without the HTTP API, too", name)
+		}
+	}
+}
