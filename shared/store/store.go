@@ -35,6 +35,7 @@ type Store interface {
 	Parking
 	Cursors
 	Control
+	Sources
 
 	// Prepare creates tables, collections and indexes, where they are missing.
 	// It may be called by several processes at once.

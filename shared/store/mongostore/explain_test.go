@@ -77,6 +77,8 @@ func TestIndexed(t *testing.T) {
 		"what devices were spared": {s.spared, sparedAt(store.DevicesQuery{Channel: "c", Offset: 1}, "a", "b"), nil},
 		"spared long ago":          {s.spared, until("expires", now), nil},
 		"revocations":              {s.control, revokedAt(now), nil},
+		"sources":                  {s.sources, otherSources(""), nil},
+		"other sources":            {s.sources, otherSources("a"), nil},
 		"idle cursors":             {s.cursors, until("updated", now), nil},
 	}
 	for name, tt := range tests {

@@ -74,6 +74,7 @@ type Store struct {
 	cursors  *mongo.Collection
 	spared   *mongo.Collection
 	control  *mongo.Collection
+	sources  *mongo.Collection
 
 	inserting *batcher[store.Record, store.Insertion]
 	placing   *batcher[store.InboxEntry, store.Placement]
@@ -126,6 +127,7 @@ func (s *Store) use(db *mongo.Database) {
 	s.outbox = db.Collection("outbox")
 	s.cursors = db.Collection("cursors")
 	s.spared = db.Collection("spared")
+	s.sources = db.Collection("sources")
 	// A term that a failover could take back must not be acted upon.
 	s.control = db.Collection("control", options.Collection().SetReadConcern(readconcern.Majority()))
 }

@@ -102,6 +102,12 @@ var schema = [][]string{{
 		PRIMARY KEY (user, token)
 	) WITHOUT ROWID`,
 	`CREATE INDEX revocations_until ON revocations (until)`,
+}, {
+	`CREATE TABLE sources (
+		name       TEXT    NOT NULL PRIMARY KEY,
+		definition BLOB    NOT NULL,
+		updated    INTEGER NOT NULL
+	) WITHOUT ROWID`,
 }}
 
 // Prepare creates the tables, unless this or another process did, and brings

@@ -142,9 +142,14 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 			return s.AddRevocation(ctx, push.Revocation{User: "u", At: base, Until: base.Add(1)}, base, 1)
 		},
 		"ListRevocations": func(ctx context.Context) error { return second(s.ListRevocations(ctx, base)) },
-		"Term":            func(ctx context.Context) error { return second(s.Term(ctx)) },
-		"SwapTerm":        func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
-		"Epoch":           func(ctx context.Context) error { return second(s.Epoch(ctx)) },
+		"PutSource": func(ctx context.Context) error {
+			return s.PutSource(ctx, store.SourceRecord{Name: "a", Definition: []byte("x"), UpdatedAt: base}, 1)
+		},
+		"ListSources":  func(ctx context.Context) error { return second(s.ListSources(ctx)) },
+		"RemoveSource": func(ctx context.Context) error { return second(s.RemoveSource(ctx, "a")) },
+		"Term":         func(ctx context.Context) error { return second(s.Term(ctx)) },
+		"SwapTerm":     func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
+		"Epoch":        func(ctx context.Context) error { return second(s.Epoch(ctx)) },
 	}
 }
 
