@@ -5,6 +5,7 @@ package telemetry
 import (
 	"net/http"
 	"net/http/pprof"
+	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -12,7 +13,9 @@ import (
 )
 
 // Internal returns the handler of an internal port: /metrics in the Prometheus
-// text format, and the profiles of net/http/pprof. It belongs on no port that
+// text format, the profiles of net/http/pprof, and POST /debug/free, which
+// collects garbage and gives what is free back to the system before it answers
+// 204: so that resident memory is what is in use. It belongs on no port that
 // strangers reach.
 func Internal(reg *prometheus.Registry) *http.ServeMux {
 	mux := http.NewServeMux()
@@ -22,6 +25,10 @@ func Internal(reg *prometheus.Registry) *http.ServeMux {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("POST /debug/free", func(w http.ResponseWriter, _ *http.Request) {
+		debug.FreeOSMemory()
+		w.WriteHeader(http.StatusNoContent)
+	})
 	return mux
 }
 

@@ -78,6 +78,25 @@ func TestInternal(t *testing.T) {
 	}
 }
 
+func TestInternalFree(t *testing.T) {
+	server := httptest.NewServer(Internal(NewRegistry("demo")))
+	defer server.Close()
+	for method, want := range map[string]int{"POST": 204, "GET": 405} {
+		req, err := http.NewRequestWithContext(t.Context(), method, server.URL+"/debug/free", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s /debug/free is answered %d, want %d", method, res.StatusCode, want)
+		}
+	}
+}
+
 func TestNewLog(t *testing.T) {
 	var out bytes.Buffer
 	log := NewLog(&out, "demo", slog.LevelInfo)
