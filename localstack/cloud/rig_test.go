@@ -84,11 +84,7 @@ func newRig(t *testing.T) *rig {
 	} {
 		t.Setenv(name, value)
 	}
-	if os.Getenv("DOCKER_HOST") == "" {
-		if host, err := os.ReadFile(filepath.Join(root, ".local/cloud/docker-host")); err == nil {
-			t.Setenv("DOCKER_HOST", strings.TrimSpace(string(host)))
-		}
-	}
+	useDocker(t, root)
 	client := awsenv.NewClient()
 	t.Cleanup(client.CloseIdleConnections)
 	cfg, err := awsenv.Load(os.Getenv, client)
@@ -101,6 +97,13 @@ func newRig(t *testing.T) *rig {
 	r.redisARN = r.secret("test-redis-url", "redis://"+r.startRedis()+"/0")
 	r.storeARN = r.secret("test-store-url", r.startFerretDB()+"pushcluster?maxUpdates=40")
 	return r
+}
+
+// useDocker talks to the daemon that localstack-up has started, if there is one.
+func useDocker(t *testing.T, root string) {
+	if host, err := os.ReadFile(filepath.Join(root, ".local/cloud/docker-host")); err == nil {
+		t.Setenv("DOCKER_HOST", strings.TrimSpace(string(host)))
+	}
 }
 
 func bridgeIP(t *testing.T) string {
