@@ -25,6 +25,7 @@ type Report struct {
 	SpanSeconds float64   `json:"span_seconds"` // of each timed row
 	TookSeconds float64   `json:"took_seconds"`
 	Targets     []*Target `json:"targets"` // the first is what ratios are of
+	Derived     []Derived `json:"derived,omitempty"`
 }
 
 // A Target is what was found of one contender.
@@ -100,6 +101,7 @@ func (r *Report) finish() {
 			}
 		}
 	}
+	r.derive()
 }
 
 func median(all []float64) float64 {

@@ -15,10 +15,10 @@ import (
 // Print writes the report as tables that people can read, and that Markdown
 // can.
 func (r *Report) Print(out io.Writer) {
-	fmt.Fprintf(out, "\n%s\n%d connections, 128-byte payloads, %d rounds of %.0f s a row, medians; processor time in µs of each process for one unit\n",
+	fmt.Fprintf(out, "\n%s\n%d connections, 128-byte payloads, %d rounds, %v s a row, medians; processor time in µs of each process for one unit\n",
 		r.Machine, r.Connections, r.Rounds, r.SpanSeconds)
 	if r.Machine.Busy() {
-		fmt.Fprintln(out, "PRELIMINARY: somebody else used this machine when the run began")
+		fmt.Fprintf(out, "PRELIMINARY: others used this machine when the run began (load %.1f)\n", r.Machine.Load)
 	}
 	fmt.Fprintln(out)
 	ids, about := r.rows()
@@ -40,6 +40,7 @@ func (r *Report) Print(out io.Writer) {
 	}
 	printTable(out, lines)
 	r.printRatios(out, ids, about, shown)
+	r.printDerived(out)
 	for _, t := range r.Targets {
 		if t.Skipped != "" {
 			fmt.Fprintf(out, "skipped %s: %s\n", t.Name, t.Skipped)

@@ -89,6 +89,9 @@ func readReply(r *bufio.Reader) ([]byte, error) {
 		}
 		var last []byte
 		for range n {
+			if next, err := r.Peek(1); err != nil || next[0] == '*' {
+				return nil, errReply // nobody here asks for arrays in arrays
+			}
 			if last, err = readReply(r); err != nil {
 				return nil, err
 			}
