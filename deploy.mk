@@ -80,3 +80,9 @@ sam-invoke: sam-base-image $(AWS_TOOLS)/.done ## one function with its sample ev
 	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local $(SAM) local invoke $(F)Function \
 		--skip-pull-image --env-vars .local/sam-env.json --parameter-overrides Architecture=x86_64 \
 		--event functions/$(shell echo $(F) | tr '[:upper:]' '[:lower:]')/testdata/event.json
+
+.PHONY: deps-check
+deps-check: ## go.mod and go.sum: verified, and tidy
+	$(GO) mod verify
+	$(GO) mod tidy -diff
+	cd localstack/ferretdb && $(GO) mod verify && $(GO) mod tidy -diff
