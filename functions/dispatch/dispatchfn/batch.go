@@ -177,6 +177,12 @@ func (b *batch) settle(ctx context.Context) error {
 			b.push(ctx, todo)
 			return nil
 		})
+		if nodes := b.h.reached.in(b.term, time.Now()); len(nodes) > 0 {
+			g.Go(func() error {
+				b.h.rouse(ctx, nodes)
+				return nil
+			})
+		}
 		if err := g.Wait(); err != nil {
 			return err
 		}

@@ -130,6 +130,7 @@ type Handler struct {
 	log     *slog.Logger
 	metrics *metrics
 	misses  misses
+	reached reached
 	slots   chan struct{} // holds a token for each request under way
 
 	confirmed atomic.Int64 // when a message was last confirmed, in nanoseconds of reg.Now
@@ -144,8 +145,9 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 	cfg = cfg.withDefaults()
 	return &Handler{
 		cfg: cfg, reg: reg, store: st, nodes: nodes, log: log, metrics: newMetrics(prom),
-		misses: misses{byNode: make(map[push.NodeID]miss)},
-		slots:  make(chan struct{}, cfg.Concurrency),
+		misses:  misses{byNode: make(map[push.NodeID]miss)},
+		reached: reached{at: make(map[push.NodeID]time.Time)},
+		slots:   make(chan struct{}, cfg.Concurrency),
 	}, nil
 }
 

@@ -94,6 +94,7 @@ func (b *batch) deliver(ctx context.Context, p *parcel, bare []push.Message) {
 	h.metrics.requests.WithLabelValues(result).Inc()
 	switch result {
 	case pushOK:
+		h.reached.note(p.node, began)
 		if owed {
 			h.misses.forget(p.node, began)
 		}
