@@ -53,11 +53,15 @@ func (r *redisServer) start(ctx context.Context) error {
 	}
 }
 
+// do runs a command that may be repeated, on a machine that may be busy.
 func (r *redisServer) do(args ...string) error {
-	if _, err := registrytest.Do(r.addr, args...); err != nil {
-		return fmt.Errorf("redis %s: %w", args[0], err)
+	var err error
+	for range 3 {
+		if _, err = registrytest.Do(r.addr, args...); err == nil {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("redis %s: %w", args[0], err)
 }
 
 // snapshot writes what the server holds now to its dump file. A server that

@@ -2,12 +2,10 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -277,6 +275,4 @@ func (w *world) close() {
 }
 
 // remove removes what the world left on disk.
-func (w *world) remove() error {
-	return errors.Join(os.RemoveAll(w.cluster.dir), os.RemoveAll(filepath.Join(w.cluster.dir, "tmp")))
-}
+func (w *world) remove() error { return os.RemoveAll(w.cluster.dir) }
