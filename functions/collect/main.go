@@ -33,7 +33,7 @@ type Config struct {
 	DispatchURL    string      `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
 	DispatchRPCURL string      `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
 	APIKeys        secret.Keys `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
-	Sources        string      `env:"SOURCES" help:"path of the file that says who may post webhooks and what becomes of them; empty: nobody"`
+	Sources        string      `env:"SOURCES" help:"path of the file that says who may post webhooks and what becomes of them; empty: only those of PUT /v1/sources"`
 	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 }
 
@@ -103,14 +103,12 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		defer asker.Close()
 		collectConfig.Questions = asker
 	}
-	if cfg.Sources != "" {
-		file, stop, err := follow(ctx, cfg.Sources, log, reg)
-		if err != nil {
-			return err
-		}
-		defer stop()
-		collectConfig.Sources = file
+	sources, stop, err := openSources(ctx, cfg.Sources, st, log, reg)
+	if err != nil {
+		return err
 	}
+	defer stop()
+	collectConfig.Sources, collectConfig.Stored = sources, sources
 	collect, err := collectfn.New(collectConfig, st, dispatch, log, reg)
 	if err != nil {
 		return err
@@ -125,16 +123,20 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	)
 }
 
-// follow reads the file of sources and looks at it from then on, until stop,
-// which waits for that to end.
-func follow(ctx context.Context, path string, log *slog.Logger, reg prometheus.Registerer) (file *source.File, stop func(), err error) {
+// openSources returns the sources of the file at path, if there is one, and of
+// the store. The file is looked at until stop, which waits for that to end.
+func openSources(ctx context.Context, path string, st source.Lister, log *slog.Logger, reg prometheus.Registerer) (sources *source.Live, stop func(), err error) {
 	compiler, err := rule.NewCompiler()
 	if err != nil {
 		return nil, nil, err
 	}
 	secrets := secret.NewResolver(os.Getenv)
-	file = source.NewFile(source.Config{Path: path}, compiler, secrets.Resolve, log, reg)
+	if path == "" {
+		return source.NewLive(nil, st, compiler, secrets.Resolve, nil, log), secrets.Close, nil
+	}
+	file := source.NewFile(source.Config{Path: path}, compiler, secrets.Resolve, log, reg)
 	if err := file.Load(ctx); err != nil {
+		secrets.Close()
 		return nil, nil, fmt.Errorf("SOURCES: %s:\n%w", path, err)
 	}
 	ctx, end := context.WithCancel(ctx)
@@ -143,5 +145,6 @@ func follow(ctx context.Context, path string, log *slog.Logger, reg prometheus.R
 		defer close(ended)
 		file.Run(ctx) // ends with ctx alone
 	}()
-	return file, func() { end(); <-ended; secrets.Close() }, nil
+	stop = func() { end(); <-ended; secrets.Close() }
+	return source.NewLive(file, st, compiler, secrets.Resolve, nil, log), stop, nil
 }

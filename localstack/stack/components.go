@@ -59,12 +59,12 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 		return err
 	}
 	defer asker.Close()
-	sources, closeSecrets, err := s.openSources(ctx, l)
+	sources, sourcesFile, closeSecrets, err := s.openSources(ctx, l)
 	if err != nil {
 		return err
 	}
 	defer closeSecrets()
-	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker, Sources: sources}, l.store, dispatch, l.log, l.prom)
+	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker, Sources: sources, Stored: sources}, l.store, dispatch, l.log, l.prom)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	g.Go(func() error {
-		sources.Run(ctx) // ends with ctx alone
+		sourcesFile.Run(ctx) // ends with ctx alone
 		return nil
 	})
 	g.Go(func() error {

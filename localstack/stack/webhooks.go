@@ -47,16 +47,17 @@ func (s *Stack) sourcesFile() (string, error) {
 	return path, errors.Join(err, f.Close())
 }
 
-// openSources reads the file of sources. Its secrets may be the stack's own,
+// openSources reads the file of sources, to be followed by file.Run, and joins
+// those of the store to it. Its secrets may be the stack's own,
 // env:GITHUB_SECRET, or be found as Collect finds them.
-func (s *Stack) openSources(ctx context.Context, l *life) (file *source.File, closeSecrets func(), err error) {
+func (s *Stack) openSources(ctx context.Context, l *life) (sources *source.Live, file *source.File, closeSecrets func(), err error) {
 	path, err := s.sourcesFile()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	compiler, err := rule.NewCompiler()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	secrets := secret.NewResolver(func(name string) string {
 		if name == "GITHUB_SECRET" {
@@ -67,9 +68,9 @@ func (s *Stack) openSources(ctx context.Context, l *life) (file *source.File, cl
 	file = source.NewFile(source.Config{Path: path}, compiler, secrets.Resolve, l.log, l.prom)
 	if err := file.Load(ctx); err != nil {
 		secrets.Close()
-		return nil, nil, fmt.Errorf("%s:\n%w", path, err)
+		return nil, nil, nil, fmt.Errorf("%s:\n%w", path, err)
 	}
-	return file, secrets.Close, nil
+	return source.NewLive(file, l.store, compiler, secrets.Resolve, nil, l.log), file, secrets.Close, nil
 }
 
 // SampleWebhook is a delivery as GitHub posts it, by which [DemoUser] is asked

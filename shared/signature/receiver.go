@@ -59,6 +59,9 @@ func NewReceiver(scheme Scheme, secrets []string) (*Receiver, error) {
 // Scheme returns the scheme, with its defaults.
 func (r *Receiver) Scheme() Scheme { return r.scheme }
 
+// Secrets returns how many secrets there are.
+func (r *Receiver) Secrets() int { return len(r.keys) }
+
 // A signed is one webhook as its signature was made: the texts as they came.
 type signed struct {
 	id, timestamp string

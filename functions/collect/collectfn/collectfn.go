@@ -11,6 +11,9 @@
 //	POST   /v1/parked/{id...}/replay    tries it again
 //	DELETE /v1/parked/{id...}           gives it up
 //	POST   /v1/webhooks/{source}        a webhook of a source → 202
+//	GET    /v1/sources, /v1/sources/{source}   who may post webhooks, and what becomes of them
+//	PUT    /v1/sources/{source}         adds or replaces a source
+//	DELETE /v1/sources/{source}         removes it
 //	GET    /healthz, /readyz
 //
 // The path of a message: it is checked; stored durably; handed to Dispatch; and
@@ -46,6 +49,7 @@ type Config struct {
 	Keys      secret.Keys      // of who may send; at least one
 	Questions Questions        // nil: what needs nodes is answered 503
 	Sources   Sources          // of webhooks; nil: there are none
+	Stored    StoredSources    // those of Sources that the API may change; nil: none
 	Now       func() time.Time // nil means time.Now
 }
 
@@ -64,6 +68,8 @@ type Store interface {
 	ListDevices(ctx context.Context, q store.DevicesQuery) ([]store.DeviceState, error)
 	LoadUserCursors(ctx context.Context, user push.UserID, limit int) ([]store.Cursor, error)
 	AddRevocation(ctx context.Context, r push.Revocation, now time.Time, most int) error
+	PutSource(ctx context.Context, r store.SourceRecord, most int) error
+	RemoveSource(ctx context.Context, name string) (bool, error)
 }
 
 // A Handoff brings messages to Dispatch, in their order, and returns one error
@@ -106,6 +112,10 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	h.mux.HandleFunc("DELETE /v1/messages/{id...}", h.cancel)
 	h.mux.HandleFunc("POST /v1/webhooks/{source}", h.webhook)
 	h.mux.HandleFunc("OPTIONS /v1/webhooks/{source}", h.handshake)
+	h.mux.HandleFunc("GET /v1/sources", h.listSources)
+	h.mux.HandleFunc("GET /v1/sources/{source}", h.getSource)
+	h.mux.HandleFunc("PUT /v1/sources/{source}", h.putSource)
+	h.mux.HandleFunc("DELETE /v1/sources/{source}", h.deleteSource)
 	h.mux.HandleFunc("GET /v1/users/{id}", h.user)
 	h.mux.HandleFunc("DELETE /v1/users/{id}/connections", h.kick)
 	h.mux.HandleFunc("POST /v1/revocations", h.revoke)

@@ -17,6 +17,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"pushcluster/functions/collect/rule"
+	"pushcluster/functions/collect/source"
 	"pushcluster/shared/handoff"
 	"pushcluster/shared/push"
 	"pushcluster/shared/secret"
@@ -83,7 +85,11 @@ func newRig(t testing.TB) *rig {
 	}
 	r.store = &faultyStore{Store: st}
 	r.nodes = &nodes{}
-	r.hooks = &hooks{}
+	compiler, err := rule.NewCompiler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.hooks = &hooks{Live: source.NewLive(nil, r.store, compiler, asIs, r.now, slog.New(slog.NewJSONHandler(r.logged, nil))), compiler: compiler}
 
 	signing, err := signature.ParseKeys([]string{"a signing secret for the tests"})
 	if err != nil {
@@ -101,7 +107,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewJSONHandler(r.logged, nil))
-	collect, err := New(Config{Keys: keys, Questions: r.nodes, Sources: r.hooks, Now: r.now}, r.store, client, log, nil)
+	collect, err := New(Config{Keys: keys, Questions: r.nodes, Sources: r.hooks, Stored: r.hooks, Now: r.now}, r.store, client, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -282,7 +282,13 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request) {
 // answered.
 func (h *Handler) source(w http.ResponseWriter, r *http.Request) (*source.Source, bool) {
 	if h.cfg.Sources != nil {
-		if src, ok := h.cfg.Sources.Set(r.Context()).Source(r.PathValue("source")); ok {
+		src, ok := h.cfg.Sources.Set(r.Context()).Source(r.PathValue("source"))
+		if ok && h.cfg.Keys.Has(src.Name) {
+			// Whoever has the key could take the ids of its messages before they come.
+			h.refuseWebhook(w, r, src, push.NewProblem(push.CodeConflict, "the source has the name of an API key, and both begin message ids: rename it"))
+			return nil, false
+		}
+		if ok {
 			return src, true
 		}
 	}

@@ -20,10 +20,27 @@ import (
 	"pushcluster/shared/store"
 )
 
-// hooks are the sources of a rig.
-type hooks struct{ set *source.Set }
+// hooks are the sources of a rig: those of a file, if one was loaded, else those
+// of the store.
+type hooks struct {
+	*source.Live
+	compiler *rule.Compiler
+	set      *source.Set
+}
 
-func (s *hooks) Set(context.Context) *source.Set { return s.set }
+func (s *hooks) Set(ctx context.Context) *source.Set {
+	if s.set != nil {
+		return s.set
+	}
+	return s.Live.Set(ctx)
+}
+
+func (s *hooks) InFile(_ context.Context, name string) bool {
+	_, ok := s.set.Source(name)
+	return ok
+}
+
+func asIs(_ context.Context, value string) (string, error) { return value, nil }
 
 const sourcesFile = `
 sources:
@@ -66,11 +83,7 @@ sources:
 // load gives the rig the sources of file.
 func (r *rig) load(file string) {
 	r.t.Helper()
-	c, err := rule.NewCompiler()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	set, err := source.Parse(r.t.Context(), []byte(file), c, func(_ context.Context, v string) (string, error) { return v, nil })
+	set, err := source.Parse(r.t.Context(), []byte(file), r.hooks.compiler, asIs)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -19,34 +19,14 @@ const custom = "custom"
 // Parse reads a file of at most MaxFile bytes, looks up its secrets and compiles
 // its rules. Its error joins a [*Fault] for everything that is wrong, in the
 // order of the file, and never tells a secret.
-func Parse(ctx context.Context, file []byte, compiler *rule.Compiler, resolve Resolve) (set *Set, err error) {
-	if len(file) > MaxFile {
-		return nil, &Fault{Reason: fmt.Sprintf("the file is larger than %d bytes", MaxFile)}
-	}
-	// The YAML parser is not made for what strangers write, and panics on some of it.
-	defer func() {
-		if broken := recover(); broken != nil {
-			set, err = nil, &Fault{Reason: "not YAML: the parser cannot make sense of it"}
-		}
-	}()
-	parsed, err := parser.ParseBytes(file, 0)
+func Parse(ctx context.Context, file []byte, compiler *rule.Compiler, resolve Resolve) (*Set, error) {
+	root, err := document(file)
 	if err != nil {
-		return nil, faultOf(err)
-	}
-	var root ast.Node
-	for _, doc := range parsed.Docs {
-		if doc.Body == nil || isNull(doc.Body) {
-			continue
-		}
-		if root != nil {
-			line, column := position(doc.Body)
-			return nil, &Fault{line, column, "", "the file must hold one document"}
-		}
-		root = doc.Body
+		return nil, err
 	}
 	p := parse{ctx: ctx, compiler: compiler, resolve: resolve, sum: sha256.New()}
 	p.sum.Write(file)
-	set = &Set{sources: make(map[string]*Source)}
+	set := &Set{sources: make(map[string]*Source)}
 	if root != nil {
 		p.file(root, set)
 	}
@@ -57,7 +37,56 @@ func Parse(ctx context.Context, file []byte, compiler *rule.Compiler, resolve Re
 	return set, nil
 }
 
-// A parse is one call of Parse.
+// ParseSource reads one source: what a file has under its name, in YAML or JSON.
+// Its errors are those of [Parse]; their fields begin within the source.
+func ParseSource(ctx context.Context, name string, text []byte, compiler *rule.Compiler, resolve Resolve) (*Source, error) {
+	root, err := document(text)
+	if err != nil {
+		return nil, err
+	}
+	if err := rule.CheckName(name); err != nil {
+		return nil, &Fault{Reason: err.Error()}
+	}
+	if root == nil {
+		return nil, &Fault{Reason: "there is nothing in it"}
+	}
+	p := parse{ctx: ctx, compiler: compiler, resolve: resolve, sum: sha256.New()}
+	s := p.source(name, root, "")
+	if len(p.faults) > 0 {
+		return nil, errors.Join(p.faults...)
+	}
+	return s, nil
+}
+
+// document returns the one document of a file, nil if it is empty.
+func document(file []byte) (root ast.Node, err error) {
+	if len(file) > MaxFile {
+		return nil, &Fault{Reason: fmt.Sprintf("the file is larger than %d bytes", MaxFile)}
+	}
+	// The YAML parser is not made for what strangers write, and panics on some of it.
+	defer func() {
+		if broken := recover(); broken != nil {
+			root, err = nil, &Fault{Reason: "not YAML: the parser cannot make sense of it"}
+		}
+	}()
+	parsed, err := parser.ParseBytes(file, 0)
+	if err != nil {
+		return nil, faultOf(err)
+	}
+	for _, doc := range parsed.Docs {
+		if doc.Body == nil || isNull(doc.Body) {
+			continue
+		}
+		if root != nil {
+			line, column := position(doc.Body)
+			return nil, &Fault{line, column, "", "the file must hold one document"}
+		}
+		root = doc.Body
+	}
+	return root, nil
+}
+
+// A parse is one call of Parse or ParseSource.
 type parse struct {
 	reader
 	ctx      context.Context

@@ -23,6 +23,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"pushcluster/functions/collect/rule"
 	"pushcluster/shared/signature"
@@ -42,6 +43,8 @@ type Source struct {
 	Verify   string // the preset, or "custom"
 	Receiver *signature.Receiver
 	Rules    []*rule.Rule // tried one after the other, each may make a message
+	// UpdatedAt is when a source of the store was put there; zero for the file's.
+	UpdatedAt time.Time
 }
 
 // A Set is the sources of one file. It does not change. The nil Set is empty.

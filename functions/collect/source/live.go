@@ -1,0 +1,188 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pushcluster/functions/collect/rule"
+	"pushcluster/shared/store"
+)
+
+// MaxStored is how many sources the store may hold.
+const MaxStored = maxSources
+
+// listEvery is how old what is known of the store's sources may be.
+const listEvery = 5 * time.Second
+
+// A Lister lists the sources of the store.
+type Lister interface {
+	ListSources(ctx context.Context) ([]store.SourceRecord, error)
+}
+
+// A Live is the sources of a file and of the store together. Of one name, the
+// file's wins. The store is read again after 5 s, by the request that comes
+// then; while it is away, or a source there is wrong, the last good one stays.
+type Live struct {
+	file     *File // nil: none
+	store    Lister
+	compiler *rule.Compiler
+	resolve  Resolve
+	log      *slog.Logger
+	now      func() time.Time
+
+	both atomic.Pointer[Set] // of file and store
+
+	mu     sync.Mutex // guards what follows; held while the store is read
+	listed time.Time
+	stored map[string]stored
+	away   bool
+	merged *Set // the file's set that both is made of
+}
+
+// A stored is one source of the store.
+type stored struct {
+	definition []byte
+	source     *Source // the last good one; nil: there was none
+	parsed     time.Time
+	failed     bool
+}
+
+// NewLive returns the sources of file, which may be nil, and of st. It does no
+// I/O and starts nothing. resolve finds the secrets of the store's sources,
+// but those that begin with env: or file:, which are refused. A nil now is
+// time.Now.
+func NewLive(file *File, st Lister, compiler *rule.Compiler, resolve Resolve, now func() time.Time, log *slog.Logger) *Live {
+	if now == nil {
+		now = time.Now
+	}
+	return &Live{file: file, store: st, compiler: compiler, resolve: guarded(resolve), log: log, now: now,
+		stored: make(map[string]stored)}
+}
+
+// Set returns the sources of now. It reads the file or the store where they were
+// not looked at for their time; another goroutine that does that is not waited
+// for, but for the first time.
+func (l *Live) Set(ctx context.Context) *Set {
+	var file *Set
+	if l.file != nil {
+		file = l.file.Set(ctx)
+	}
+	both := l.both.Load()
+	if both == nil {
+		l.mu.Lock()
+	} else if !l.mu.TryLock() {
+		return both
+	}
+	defer l.mu.Unlock()
+	now := l.now()
+	changed := l.both.Load() == nil || file != l.merged
+	if now.Sub(l.listed) >= listEvery {
+		changed = l.list(ctx, now) || changed
+	}
+	if changed {
+		l.merge(file)
+	}
+	return l.both.Load()
+}
+
+// Forget has the next Set read the store, because somebody has changed it.
+func (l *Live) Forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listed = time.Time{}
+}
+
+// InFile reports whether the file has a source of that name.
+func (l *Live) InFile(ctx context.Context, name string) bool {
+	if l.file == nil {
+		return false
+	}
+	_, ok := l.file.Set(ctx).Source(name)
+	return ok
+}
+
+// Check reads the definition of a source for the store, as [ParseSource] does.
+// It may hold secrets as such, or ARNs; what this machine's environment and files
+// hold is not for who may only use the API.
+func (l *Live) Check(ctx context.Context, name string, definition []byte) (*Source, error) {
+	return ParseSource(ctx, name, definition, l.compiler, l.resolve)
+}
+
+// list reads the store and reports whether something has changed. What was there
+// stays if the store is away.
+func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {
+	l.listed = now
+	records, err := l.store.ListSources(context.WithoutCancel(ctx))
+	if err != nil {
+		if !l.away {
+			l.log.Error("the store's sources cannot be read; the last ones stay", "err", err)
+		}
+		l.away = true
+		return false
+	}
+	l.away = false
+	next := make(map[string]stored, len(records))
+	for _, r := range records {
+		old, known := l.stored[r.Name]
+		same := known && bytes.Equal(old.definition, r.Definition)
+		// Secrets that are elsewhere may change there.
+		if same && now.Sub(old.parsed) < time.Minute {
+			next[r.Name] = old
+			continue
+		}
+		s, err := ParseSource(ctx, r.Name, r.Definition, l.compiler, l.resolve)
+		if err != nil {
+			if !same || !old.failed {
+				l.log.Error("a source of the store is wrong; its last good version stays", "source", r.Name, "err", err)
+			}
+			next[r.Name] = stored{r.Definition, old.source, now, true}
+			continue
+		}
+		s.UpdatedAt = r.UpdatedAt
+		next[r.Name] = stored{r.Definition, s, now, false}
+		changed = true
+	}
+	changed = changed || len(next) != len(l.stored)
+	for name := range l.stored {
+		if _, still := next[name]; !still {
+			changed = true
+		}
+	}
+	l.stored = next
+	return changed
+}
+
+// merge makes the set of both.
+func (l *Live) merge(file *Set) {
+	both := &Set{sources: make(map[string]*Source)}
+	for name, s := range l.stored {
+		if s.source != nil {
+			both.sources[name] = s.source
+		}
+	}
+	if file != nil {
+		maps.Copy(both.sources, file.sources)
+	}
+	l.merged = file
+	l.both.Store(both)
+}
+
+// errElsewhere refuses a place of this machine.
+var errElsewhere = errors.New("env: and file: are for the file of sources alone; write the secret itself, or its ARN")
+
+// guarded resolves what may come from the API.
+func guarded(resolve Resolve) Resolve {
+	return func(ctx context.Context, value string) (string, error) {
+		if strings.HasPrefix(value, "env:") || strings.HasPrefix(value, "file:") {
+			return "", errElsewhere
+		}
+		return resolve(ctx, value)
+	}
+}
