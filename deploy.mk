@@ -14,11 +14,19 @@ LOCALSTACK := ./localstack/cloud/localstack.sh
 
 .PHONY: build-AuthFunction build-CollectFunction build-DispatchFunction aws-check sam-build sam-base-image sam-invoke localstack-up localstack-test localstack-down
 
+# A PEM file of authorities that functions and nodes trust besides the public
+# ones, as DocumentDB's, and a file of webhook sources that goes with Collect.
+CA_EXTRA ?=
+SOURCES_FILE ?=
+export CA_EXTRA SOURCES_FILE
+
 # sam build calls these with ARTIFACTS_DIR set. SQLite and the internal port stay
 # out by tag: a function has neither.
 build-AuthFunction build-CollectFunction build-DispatchFunction: build-%Function:
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(LAMBDA_GOARCH) $(GO) build -trimpath -tags $(LAMBDA_TAGS) -ldflags='-s -w' \
 		-o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(shell echo $* | tr '[:upper:]' '[:lower:]')
+	@$(if $(CA_EXTRA),mkdir -p "$(ARTIFACTS_DIR)/certs" && cp "$(CA_EXTRA)" "$(ARTIFACTS_DIR)/certs/extra.pem")
+	@$(if $(and $(SOURCES_FILE),$(filter Collect,$*)),cp "$(SOURCES_FILE)" "$(ARTIFACTS_DIR)/sources.yaml")
 
 $(AWS_TOOLS)/.done: localstack/cloud/requirements-tools.txt
 	@echo "installing sam and cfn-lint into $(AWS_TOOLS), about two minutes"
@@ -43,7 +51,7 @@ CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/
 node-image: ## the push node's image (ARCH=arm64, NODE_IMAGE=pushnode:latest)
 	@mkdir -p .local/image
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(LAMBDA_GOARCH) $(GO) build -trimpath -tags $(SMALL_TAGS) -ldflags='-s -w' -o .local/image/pushnode ./pushnode
-	@cp "$(CA_BUNDLE)" .local/image/ca-certificates.crt
+	@cat "$(CA_BUNDLE)" $(CA_EXTRA) > .local/image/ca-certificates.crt
 	docker build --quiet --platform linux/$(LAMBDA_GOARCH) --tag $(NODE_IMAGE) --file pushnode/Dockerfile .local/image
 
 localstack-up: ## LocalStack on this machine, without its image (root; Debian)

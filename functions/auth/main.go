@@ -103,7 +103,7 @@ func openRevocations(ctx context.Context, url string) (authfn.Revocations, func(
 	if url == "" {
 		return nil, func() {}, nil
 	}
-	st, err := storeurl.Open(ctx, url, storeurl.Config{})
+	st, err := storeurl.Open(ctx, url, storeurl.Config{Connections: serve.Pool(ctx)})
 	if err != nil {
 		return nil, nil, fmt.Errorf("STORE_URL: %w", err)
 	}

@@ -86,7 +86,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		return fmt.Errorf("DISPATCH_URL: %w", err)
 	}
 	defer dispatch.Close()
-	st, err := storeurl.Open(ctx, cfg.StoreURL, storeurl.Config{})
+	st, err := storeurl.Open(ctx, cfg.StoreURL, storeurl.Config{Connections: serve.Pool(ctx)})
 	if err != nil {
 		return fmt.Errorf("STORE_URL: %w", err)
 	}

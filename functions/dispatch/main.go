@@ -57,7 +57,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("SIGNING_SECRETS: %w", err)
 	}
-	st, err := storeurl.Open(ctx, cfg.StoreURL, storeurl.Config{})
+	st, err := storeurl.Open(ctx, cfg.StoreURL, storeurl.Config{Connections: serve.Pool(ctx)})
 	if err != nil {
 		return fmt.Errorf("STORE_URL: %w", err)
 	}

@@ -39,6 +39,16 @@ func OnLambda(ctx context.Context) bool {
 	return ok
 }
 
+// Pool returns how many connections to one server a program should hold at most:
+// few on Lambda, where a process answers one event at a time and there may be a
+// thousand processes; elsewhere 0, which leaves it to whoever connects.
+func Pool(ctx context.Context) int {
+	if OnLambda(ctx) {
+		return 5
+	}
+	return 0
+}
+
 // Start runs a program where it was started: on Lambda it answers events,
 // elsewhere it serves servers as [Run] does. It returns nil when ctx ends.
 func Start(ctx context.Context, log *slog.Logger, events Events, servers ...Server) error {
