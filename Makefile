@@ -43,13 +43,15 @@ bench: ## every benchmark, once, without the tests
 # TARGETS servers, as in ONLY=memory,unicast TARGETS=gepoll,node; SPAN is how long
 # a row lasts. Each writes .local/bench-NAME.json and plots beside it. STORE, for
 # bench-node, names a store to measure the durable write of, as STORE=mongodb://…
+# PROFILES names a directory for profiles of every row, by target and process.
 N ?=
 ROUNDS ?=
 TARGETS ?=
 SPAN ?= 2s
 STORE ?=
+PROFILES ?=
 LOAD = $(GO) build -o bin/load ./bench && exec bin/load -n "$(or $(N),0)" -rounds "$(or $(ROUNDS),0)" -span $(SPAN) \
-	-only "$(ONLY)" -targets "$(TARGETS)" -store "$(STORE)"
+	-only "$(ONLY)" -targets "$(TARGETS)" -store "$(STORE)" -profiles "$(PROFILES)"
 
 bench-node: ## our node beside what is possible on this machine (N=, ROUNDS=, ONLY=)
 	@$(LOAD) -suite node
@@ -70,6 +72,9 @@ SEED ?= 1
 ONLY ?=
 chaos: ## break everything on purpose, and count what was lost (SEED=, ONLY=)
 	@$(GO) run ./localstack/chaos/cmd -seed $(SEED) -only "$(ONLY)"
+
+bench-collect: ## what a webhook costs on one core without the store: verify, map, both
+	$(GO) test -run '^$$' -bench 'Webhook|Eval|Receiver' -benchmem -cpu 1 ./shared/signature ./functions/collect/...
 
 # One fuzz test at a time is all that go test takes.
 fuzz: ## every fuzz test for FUZZTIME (10s)

@@ -83,7 +83,7 @@ func spend(v ref.Val, budget *int) bool {
 	case types.Bytes:
 		*budget -= len(v) / 64
 	case *types.Optional:
-		return v.HasValue() == false || spend(v.GetValue(), budget)
+		return !v.HasValue() || spend(v.GetValue(), budget)
 	case traits.Mapper:
 		if sizeOfMap(v) > *budget {
 			return false
