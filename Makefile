@@ -7,7 +7,7 @@ FUZZTIME ?= 10s
 JS := localstack/e2e/js
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench bench-node bench-scale bench-peers bench-cluster chaos fuzz build clean
+.PHONY: help run test check lint bench bench-collect bench-node bench-scale bench-peers bench-cluster chaos fuzz build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
