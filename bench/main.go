@@ -48,6 +48,7 @@ type options struct {
 	span          time.Duration
 	json, svg     string
 	store         string
+	profiles      string
 	pin           bool
 }
 
@@ -64,6 +65,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&o.json, "json", "", "file for the report; empty: .local/bench-SUITE.json")
 	flags.StringVar(&o.svg, "svg", "", "directory for plots; empty: .local")
 	flags.StringVar(&o.store, "store", "", "store of the target node+store, such as mongodb://…; empty: no such target")
+	flags.StringVar(&o.profiles, "profiles", "", "directory for profiles of every row; empty: none are taken")
 	flags.BoolVar(&o.pin, "pin", true, "servers on the first core, the load generator on the second")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -100,6 +102,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	bin := filepath.Join(root, ".local", "bench")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
+	}
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintln(out, "building …")
 	if err := target.Build(ctx, root, bin); err != nil {
@@ -149,5 +156,5 @@ func (o options) config(connections int) measure.Config {
 	if o.n > 0 {
 		connections = o.n
 	}
-	return measure.Config{Connections: connections, Span: o.span}
+	return measure.Config{Connections: connections, Span: o.span, Profiles: o.profiles}
 }

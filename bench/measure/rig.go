@@ -26,6 +26,7 @@ type Config struct {
 	Batch       int           // messages a request of the batched rows; 0: 100
 	Parallel    int           // requests under way where the row is about throughput; 0: 32
 	Broadcasts  int           // of the row fanout; 0: 20
+	Profiles    string        // directory for profiles of every row, which cost a little; empty: none
 }
 
 func (c Config) withDefaults() Config {
@@ -75,7 +76,7 @@ func (r *Rig) Close() { r.swarm.Close() }
 func (r *Rig) Run(ctx context.Context, row Row) (Figures, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	f, err := row.run(ctx, r)
+	f, err := r.profile(ctx, row.ID, func() (Figures, error) { return row.run(ctx, r) })
 	if err != nil {
 		return nil, fmt.Errorf("%s on %s: %w", row.ID, r.target.Name, err)
 	}

@@ -92,6 +92,7 @@ func (c *cluster) start(ctx context.Context) error {
 
 // program starts one of the project's programs.
 func (c *cluster) program(ctx context.Context, name, program, public, internal string, env []string) error {
+	c.Profiles[name] = "http://" + internal // of several nodes, the last
 	return c.run(ctx, c.place, proc.Spec{
 		Name: name, Path: filepath.Join(c.place.Bin, program), Ready: answers200("http://" + public + "/readyz"),
 		Env: append([]string{"LISTEN=" + public, "INTERNAL_LISTEN=" + internal, "NODE_ADDR=" + internal}, env...),

@@ -27,6 +27,7 @@ func Floor(mode, about string) Kind {
 			return err
 		}
 		t.Addrs, t.Dialect, t.Recovers = addrs[:1], swarm.Plain(), opts.History
+		t.Profiles["node"] = "http://" + addrs[1]
 		t.publishBinary(addrs[1])
 		t.free = []string{"http://" + addrs[1] + "/gc", "http://" + addrs[1] + "/free"}
 		return nil

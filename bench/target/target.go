@@ -60,6 +60,8 @@ type Target struct {
 	Direct Publisher
 	// Recovers says that clients can come back for what they missed.
 	Recovers bool
+	// Profiles are base URLs of net/http/pprof, by the name of the process.
+	Profiles map[string]string
 	// Processes are what is measured, the one that holds the connections first.
 	Processes []*proc.Process
 
@@ -71,7 +73,7 @@ type Target struct {
 // Start starts a server of this kind and waits until it is ready. An error that
 // wraps [ErrMissing] means that it cannot be on this machine.
 func (k Kind) Start(ctx context.Context, place Place, opts Options) (*Target, error) {
-	t := &Target{Name: k.Name}
+	t := &Target{Name: k.Name, Profiles: make(map[string]string)}
 	if err := k.start(ctx, t, place, opts); err != nil {
 		t.Stop()
 		return nil, fmt.Errorf("start %s: %w", k.Name, err)
