@@ -257,7 +257,7 @@ func (ch *Channel) apply(after push.Offset, p Page) {
 			ch.omit(o)
 		}
 	}
-	for _, e := range ch.hold.merge(after, p.Entries, p.End) {
+	for _, e := range ch.hold.merge(after, p, ch.cfg.Now()) {
 		if e.Offset > ch.last {
 			ch.advance(e)
 		}

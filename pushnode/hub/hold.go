@@ -3,8 +3,10 @@ package hub
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 )
 
 // A hold keeps entries by rising offset while something is read.
@@ -45,13 +47,13 @@ func (h *hold) largest() push.Offset {
 	return h.forgotten
 }
 
-// merge returns entries, which a read from after to end returned, with what is
-// held in that range and the read lacks: Redis may have lost it before the
-// inbox had it.
-func (h *hold) merge(after push.Offset, entries []push.Entry, end push.Offset) []push.Entry {
-	merged := entries
+// merge returns the entries of p, which a read from after returned, with what is
+// held in its range and the read lacks: Redis may have lost it before the inbox
+// had it. What the read left out on purpose stays out.
+func (h *hold) merge(after push.Offset, p Page, now time.Time) []push.Entry {
+	merged := p.Entries
 	for _, e := range h.entries {
-		if e.Offset <= after || e.Offset > end {
+		if e.Offset <= after || e.Offset > p.End || e.Message.Expired(now) || p.omits(e) {
 			continue
 		}
 		at, found := slices.BinarySearchFunc(merged, e.Offset, byOffset)
@@ -64,3 +66,15 @@ func (h *hold) merge(after push.Offset, entries []push.Entry, end push.Offset) [
 }
 
 func byOffset(e push.Entry, o push.Offset) int { return cmp.Compare(e.Offset, o) }
+
+// omits reports whether the page left e out on purpose: as one of Omitted, or
+// because a later entry has its collapse key.
+func (p *Page) omits(e push.Entry) bool {
+	if slices.ContainsFunc(p.Omitted, func(o store.Omission) bool { return o.First <= e.Offset && e.Offset <= o.Last }) {
+		return true
+	}
+	key := e.Message.CollapseKey
+	return key != "" && slices.ContainsFunc(p.Entries, func(later push.Entry) bool {
+		return later.Offset > e.Offset && later.Message.CollapseKey == key
+	})
+}

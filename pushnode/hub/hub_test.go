@@ -350,3 +350,24 @@ func (w *world) settle() {
 		}
 	}
 }
+
+func TestMergeLeavesOutWhatTheReadLeftOut(t *testing.T) {
+	h := hub.New(hub.Config{})
+	slow := h.Subscribe("news", &received{}) // keeps the hold
+	slow.Start(10)
+	for _, o := range []push.Offset{11, 12, 13} {
+		e := entry("news", o, o-1)
+		if o == 11 {
+			e.Message.ExpiresAt = time.Now().Add(-time.Second)
+		}
+		h.Deliver(e)
+	}
+	page := hub.Page{Entries: []push.Entry{entry("news", 14, 13)}, End: 14, Omitted: []store.Omission{{First: 12, Last: 12}}}
+	var got []push.Offset
+	for _, e := range slow.Merge(10, page).Entries {
+		got = append(got, e.Offset)
+	}
+	if want := []push.Offset{13, 14}; !slices.Equal(got, want) {
+		t.Errorf("Merge = %v, want %v: neither what has expired nor what was omitted", got, want)
+	}
+}

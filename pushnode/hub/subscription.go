@@ -6,7 +6,8 @@ import "pushcluster/shared/push"
 //
 //	sub := hub.Subscribe(name, conn)
 //	channel registered; sub.Start(position)
-//	for each page: sub.Reading(), read, give the page to the client, sub.Took(page)
+//	sub.Reading(), read the first page, put it into the reply, sub.Took(page)
+//	for each further page: sub.Reading(), read, sub.Give(page)
 //	sub.GoLive()
 //	hub.Unsubscribe(sub)
 //
@@ -56,7 +57,7 @@ func (sub *Subscription) Merge(after push.Offset, p Page) Page {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	p.Entries = ch.hold.merge(after, p.Entries, p.End)
+	p.Entries = ch.hold.merge(after, p, ch.cfg.Now())
 	return p
 }
 
@@ -66,8 +67,41 @@ func (sub *Subscription) Took(after push.Offset, p Page) {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
+	sub.took(after, p)
+}
+
+func (sub *Subscription) took(after push.Offset, p Page) {
 	sub.pos = max(sub.pos, p.End)
-	ch.apply(after, p)
+	sub.channel.apply(after, p)
+}
+
+// Give gives the client p, which a read from after returned, as publications,
+// with what the channel holds in its range and the read lacks; then as Took. It
+// reports how many the client was given, and false if the subscription has
+// ended: then nothing is given.
+func (sub *Subscription) Give(after push.Offset, p Page) (given int, ok bool) {
+	ch := sub.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if sub.ended {
+		return 0, false
+	}
+	for _, o := range p.Omitted {
+		sub.conn.Omit(ch.name, o)
+	}
+	p.Entries = ch.hold.merge(after, p, ch.cfg.Now())
+	for _, e := range p.Entries {
+		sub.give(&Publication{Entry: e})
+	}
+	sub.took(after, p)
+	return len(p.Entries), true
+}
+
+// Ended reports whether the subscription has ended.
+func (sub *Subscription) Ended() bool {
+	sub.channel.mu.Lock()
+	defer sub.channel.mu.Unlock()
+	return sub.ended
 }
 
 // A State is what [Subscription.GoLive] came to.

@@ -44,9 +44,15 @@ func (n *Node) deliver(w http.ResponseWriter, r *http.Request) {
 	if req.Beat {
 		n.beatNow()
 	}
+	// A message that is held must not keep the whole request in memory.
+	messages := make([]*push.Message, len(req.Messages))
+	for i := range req.Messages {
+		m := req.Messages[i]
+		messages[i] = &m
+	}
 	answer := push.DeliverAnswer{Node: n.cfg.ID}
 	for _, e := range req.Entries {
-		outcome, ch := n.hub.Deliver(push.Entry{Channel: e.Channel, Offset: e.Offset, Prev: e.Prev, Message: &req.Messages[e.Message]})
+		outcome, ch := n.hub.Deliver(push.Entry{Channel: e.Channel, Offset: e.Offset, Prev: e.Prev, Message: messages[e.Message]})
 		n.metrics.entries.WithLabelValues(outcomeNames[outcome]).Inc()
 		switch outcome {
 		case hub.Unknown:

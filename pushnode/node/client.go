@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/centrifugal/protocol"
+	"github.com/gorilla/websocket"
 
 	"pushcluster/pushnode/hub"
 	"pushcluster/shared/push"
@@ -32,7 +33,8 @@ type client struct {
 	// Owned by the reader, which runs the commands one after another.
 	refused time.Time // connect was answered with an error; nothing more is heard
 
-	connected atomic.Bool // the connect command succeeded
+	connected  atomic.Bool   // the connect command succeeded
+	recovering chan struct{} // holds a token while a recovery reads and writes a page
 
 	mu        sync.Mutex // guards what follows; not held while sending
 	identity  push.Identity
@@ -42,7 +44,7 @@ type client struct {
 	nextPing  time.Time
 	pingSent  time.Time // zero: no ping is outstanding
 	pingFirst time.Time // when the last ping went out, for the once-a-second rule
-	noted     []store.Cursor
+	noted     []noted
 	refusedAt time.Time
 }
 
@@ -52,6 +54,12 @@ type following struct {
 	server bool        // subscribed by the server: the client cannot end it
 	told   bool        // the reply that holds what it recovered is queued
 	proven push.Offset // a pong proved that the client has everything up to here
+}
+
+// noted is how far a client was given a channel when a ping was sent.
+type noted struct {
+	sub    *hub.Subscription
+	cursor store.Cursor
 }
 
 // run reads the connection until it ends and gives up everything that the
@@ -72,6 +80,9 @@ func (c *client) run(ctx context.Context) error {
 	})
 	for {
 		messageType, frame, err := c.ws.ReadMessage()
+		if errors.Is(err, websocket.ErrReadLimit) {
+			c.sock.linger(c.limits.closeTimeout)
+		}
 		if err != nil {
 			return err
 		}

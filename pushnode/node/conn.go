@@ -251,6 +251,13 @@ func (c *conn) writeFrame(packets [][]byte) error {
 	return c.ws.WriteMessage(c.codec.messageType, b.Bytes())
 }
 
+// waiting returns how many bytes are queued.
+func (c *conn) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queued
+}
+
 // idle returns a channel that is closed once everything queued so far is
 // written or will never be.
 func (c *conn) idle() <-chan struct{} {

@@ -155,6 +155,9 @@ func (c *client) loadCursors(ctx context.Context, user push.UserID) (map[push.Ch
 	return cursors, err
 }
 
+// minPageBytes is the least that the first page of one of many channels holds.
+const minPageBytes = 4 << 10
+
 // joinAll subscribes the client to its personal channel, to all, and to what
 // its token names. On error nothing stays subscribed.
 func (c *client) joinAll(ctx context.Context, identity push.Identity, asked map[string]*protocol.SubscribeRequest, cursors map[push.Channel]store.Cursor) ([]*join, error) {
@@ -165,7 +168,7 @@ func (c *client) joinAll(ctx context.Context, identity push.Identity, asked map[
 		if joins[name] != nil {
 			continue
 		}
-		j := &join{server: true, position: wanted(asked[string(name)])}
+		j := &join{server: true, position: wanted(asked[string(name)]), maxBytes: max(pageBytes/len(channels), minPageBytes)}
 		if cur, ok := cursors[name]; ok {
 			j.cursor = &cur
 		}

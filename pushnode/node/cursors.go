@@ -24,6 +24,8 @@ type cursorWriter struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	writing sync.Mutex // held while the store is written; taken before mu
+
 	mu      sync.Mutex // guards what follows
 	pending map[cursorKey]store.Cursor
 	spared  []store.Spared
@@ -66,11 +68,15 @@ func (w *cursorWriter) spare(s store.Spared) {
 	w.spared = append(w.spared, s)
 }
 
-// drop forgets what waits for one cursor.
-func (w *cursorWriter) drop(user push.UserID, device push.Device, channel push.Channel) {
+// remove forgets how far a device has come in a channel, in what waits and in
+// the store, behind any write that is under way.
+func (w *cursorWriter) remove(ctx context.Context, user push.UserID, device push.Device, channel push.Channel) error {
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	delete(w.pending, cursorKey{user, device, channel})
+	w.mu.Unlock()
+	return w.store.RemoveCursors(ctx, user, device, []push.Channel{channel})
 }
 
 // run writes what gathers until ctx ends.
@@ -90,6 +96,8 @@ func (w *cursorWriter) run(ctx context.Context) error {
 // flush writes what has gathered, exceptions before the cursors that pass them.
 // What could not be written waits on.
 func (w *cursorWriter) flush(ctx context.Context) {
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	w.mu.Lock()
 	spared := w.spared
 	w.spared = nil

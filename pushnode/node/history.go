@@ -36,6 +36,7 @@ type history struct {
 type page struct {
 	hub.Page
 	term push.Term
+	last push.Offset // the channel's newest offset in this term, as its log knows it; 0: not known
 }
 
 func lastOffset(entries []push.Entry) push.Offset {
@@ -46,8 +47,9 @@ func lastOffset(entries []push.Entry) push.Offset {
 }
 
 // register makes sure that ch's route is written, and then reads after from.
-func (h *history) register(ctx context.Context, ch *hub.Channel, from push.Offset) (page, error) {
-	q := registry.LogQuery{Channel: ch.Name(), After: from, MaxBytes: pageBytes}
+// The page holds about maxBytes of data.
+func (h *history) register(ctx context.Context, ch *hub.Channel, from push.Offset, maxBytes int) (page, error) {
+	q := registry.LogQuery{Channel: ch.Name(), After: from, MaxBytes: maxBytes}
 	var log registry.LogPage
 	read := false
 	err := ch.Register(ctx, func() (err error) {
@@ -101,21 +103,21 @@ func (h *history) read(ctx context.Context, name push.Channel, after push.Offset
 // Unless Redis has just evicted it. Then an entry may be in neither, while its
 // write to the inbox is under way: the page stops at what has settled.
 func (h *history) complete(ctx context.Context, q registry.LogQuery, log registry.LogPage) (page, error) {
-	p := page{hub.Page{Entries: log.Entries, More: log.More}, log.Term}
+	p := page{hub.Page{Entries: log.Entries, More: log.More}, log.Term, log.Last}
 	settled := ^push.Offset(0)
 	if log.ReachesBack {
 		h.metrics.reads.WithLabelValues("log").Inc()
 	} else {
 		h.metrics.reads.WithLabelValues("inbox").Inc()
 		inbox, err := h.store.ReadInbox(ctx, store.InboxQuery{
-			Channel: q.Channel, After: q.After, Now: h.reg.Now(), MaxBytes: pageBytes, TellOmitted: true})
+			Channel: q.Channel, After: q.After, Now: h.reg.Now(), MaxBytes: q.MaxBytes, TellOmitted: true})
 		if err != nil {
 			return page{}, fmt.Errorf("read inbox: %w", err)
 		}
 		if log, err = h.reg.ReadLog(ctx, q); err != nil {
 			return page{}, err
 		}
-		p = page{hub.Page{Entries: merge(inbox, log), Omitted: inbox.Omitted, More: inbox.More || log.More}, log.Term}
+		p = page{hub.Page{Entries: merge(inbox, log), Omitted: inbox.Omitted, More: inbox.More || log.More}, log.Term, log.Last}
 		if settled, err = h.settled(ctx, log); err != nil {
 			return page{}, err
 		}
@@ -125,11 +127,25 @@ func (h *history) complete(ctx context.Context, q registry.LogQuery, log registr
 		p.End = max(p.End, p.Omitted[len(p.Omitted)-1].Last)
 	}
 	p.stopAt(max(settled, q.After))
-	if err := h.fill(ctx, &p.Page); err != nil {
+	if err := h.fill(ctx, &p.Page, q.MaxBytes); err != nil {
 		return page{}, err
 	}
 	omit(&p.Page, h.reg.Now())
 	return p, nil
+}
+
+// believable reports whether a client may have been given offset from, of which
+// p is what comes after: nobody was given more than the channel holds. What lies
+// below the term's floor Redis may have lost.
+func (h *history) believable(ctx context.Context, name push.Channel, from push.Offset, p page) (bool, error) {
+	if from <= max(p.term.Floor, p.last, lastOffset(p.Entries)) {
+		return true, nil
+	}
+	if p.last != 0 {
+		return false, nil
+	}
+	last, err := h.store.LastOffset(ctx, name)
+	return from <= last, err
 }
 
 // settled returns the offset up to which a read that needed the inbox is sure
@@ -250,28 +266,59 @@ func superseded(entries []push.Entry) map[int]bool {
 	return drop
 }
 
-// fill loads the messages that the log only refers to.
-func (h *history) fill(ctx context.Context, p *hub.Page) error {
+// fillAtOnce is how many messages are loaded from the store in one go.
+const fillAtOnce = 32
+
+// fill loads the messages that the log only refers to. The log did not know
+// their size, so the page may end sooner now: where it holds maxBytes of data.
+func (h *history) fill(ctx context.Context, p *hub.Page, maxBytes int) error {
+	bytes := 0
+	kept := make([]push.Entry, 0, len(p.Entries))
+	for run := range slices.Chunk(p.Entries, fillAtOnce) {
+		run, err := h.load(ctx, run)
+		if err != nil {
+			return err
+		}
+		for _, e := range run {
+			if len(e.Message.Data) == 0 {
+				continue // its message is gone: it has expired
+			}
+			if bytes += len(e.Message.Data); bytes > maxBytes && len(kept) > 0 {
+				p.Entries = kept
+				p.End, p.More = lastOffset(kept), true
+				p.Omitted = slices.DeleteFunc(p.Omitted, func(o store.Omission) bool { return o.Last > p.End })
+				return nil
+			}
+			kept = append(kept, e)
+		}
+	}
+	p.Entries = kept
+	return nil
+}
+
+// load returns entries with the messages that they lack, as far as the store has
+// them.
+func (h *history) load(ctx context.Context, entries []push.Entry) ([]push.Entry, error) {
 	var missing []push.MessageID
-	for _, e := range p.Entries {
+	for _, e := range entries {
 		if len(e.Message.Data) == 0 {
 			missing = append(missing, e.Message.ID)
 		}
 	}
 	if len(missing) == 0 {
-		return nil
+		return entries, nil
 	}
 	loaded, err := h.store.LoadMessages(ctx, missing)
 	if err != nil {
-		return fmt.Errorf("load messages: %w", err)
+		return nil, fmt.Errorf("load messages: %w", err)
 	}
-	for i, e := range p.Entries {
+	entries = slices.Clone(entries)
+	for i, e := range entries {
 		if r, ok := loaded[e.Message.ID]; ok && len(e.Message.Data) == 0 {
 			m := r.Message
 			m.To = push.Recipients{}
-			p.Entries[i].Message = &m
+			entries[i].Message = &m
 		}
 	}
-	p.Entries = slices.DeleteFunc(p.Entries, func(e push.Entry) bool { return len(e.Message.Data) == 0 })
-	return nil
+	return entries, nil
 }

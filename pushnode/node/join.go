@@ -17,6 +17,7 @@ type join struct {
 	server   bool
 	position *position     // where the client says it is
 	cursor   *store.Cursor // where its device was, nil if it was never seen
+	maxBytes int           // of data that the reply may hold
 
 	// Set by client.join.
 	sub    *hub.Subscription
@@ -50,30 +51,44 @@ func (c *client) join(ctx context.Context, name push.Channel, j *join) error {
 		return errAlreadySubscribed
 	}
 	j.result = &protocol.SubscribeResult{Recoverable: true, Positioned: true, Epoch: n.epoch, WasRecovering: j.position != nil}
-	from, known := c.startOf(name, j)
-	if !known {
-		return c.joinNow(ctx, j)
+	for {
+		from, known := c.startOf(name, j)
+		if !known {
+			return c.joinNow(ctx, j)
+		}
+		j.sub.Start(from)
+		j.sub.Reading()
+		p, err := n.history.register(ctx, j.sub.Channel(), from, j.maxBytes)
+		if err != nil {
+			return err
+		}
+		believed := true
+		if j.position != nil {
+			if believed, err = n.history.believable(ctx, name, from, p); err != nil {
+				return err
+			}
+		}
+		if believed {
+			c.joinFrom(j, from, p)
+			return nil
+		}
+		n.metrics.dropped.WithLabelValues("position").Inc()
+		j.position = nil // as if it had named none
 	}
-	j.sub.Start(from)
-	j.sub.Reading()
-	p, err := n.history.register(ctx, j.sub.Channel(), from)
-	if err != nil {
-		return err
-	}
-	if from >= p.term.Ceiling && from > lastOffset(p.Entries) {
-		return c.joinNow(ctx, j) // no such offset was ever given to anyone
-	}
+}
+
+// joinFrom puts the first page of what follows from into the reply.
+func (c *client) joinFrom(j *join, from push.Offset, p page) {
 	p.Page = j.sub.Merge(from, p.Page)
 	j.start, j.more = from, p.More
 	j.result.Offset, j.result.Recovered = uint64(from), true
-	j.result.WasRecovering = j.position != nil || j.cursor != nil || len(p.Entries) > 0
+	j.result.WasRecovering = j.result.WasRecovering || j.cursor != nil || len(p.Entries) > 0
 	for _, e := range p.Entries {
 		j.result.Publications = append(j.result.Publications, hub.Wire(e))
 	}
-	n.metrics.recovered.Add(float64(len(p.Entries)))
-	c.omitAll(name, p.Omitted)
+	c.node.metrics.recovered.Add(float64(len(p.Entries)))
+	c.omitAll(j.sub.Channel().Name(), p.Omitted)
 	j.sub.Took(from, p.Page)
-	return nil
 }
 
 // startOf says where the client starts: at the position it names, else where
@@ -134,42 +149,58 @@ func (c *client) goLive(sub *hub.Subscription) bool {
 	return true
 }
 
-// recoverRest gives the client what remains for it, page by page.
+// recoverRest gives the client what remains for it, page by page. One recovery
+// of a connection reads at a time, and the next page when the last has been
+// written: so no number of backlogs overruns the queue.
 func (c *client) recoverRest(sub *hub.Subscription) {
-	ctx := c.node.background()
 	for {
-		select {
-		case <-c.idle():
-		case <-ctx.Done():
+		pause, goOn := c.recoverPage(sub)
+		if !goOn {
 			return
 		}
-		if c.isClosing() {
-			return
-		}
-		after := sub.Reading()
-		p, err := c.node.history.read(ctx, sub.Channel().Name(), after)
-		if err != nil {
-			c.node.log.Warn("recovery broke off", "channel_len", len(sub.Channel().Name()), "err", err)
-			c.close(push.CloseInsufficient) // the client comes back with its position
-			return
-		}
-		p.Page = sub.Merge(after, p.Page)
-		for _, e := range p.Entries {
-			c.Publish(&hub.Publication{Entry: e})
-		}
-		c.node.metrics.recovered.Add(float64(len(p.Entries)))
-		c.omitAll(sub.Channel().Name(), p.Omitted)
-		sub.Took(after, p.Page)
-		if !p.More && c.goLive(sub) {
-			return
-		}
-		if p.Unsettled {
+		if pause {
 			select {
 			case <-time.After(unsettledPause):
-			case <-ctx.Done():
+			case <-c.node.background().Done():
 			}
 		}
 	}
+}
+
+// recoverPage gives the client the next page. goOn is false when there is no
+// more to do; pause is true if the next page should wait a little.
+func (c *client) recoverPage(sub *hub.Subscription) (pause, goOn bool) {
+	ctx := c.node.background()
+	select {
+	case c.recovering <- struct{}{}:
+		defer func() { <-c.recovering }()
+	case <-ctx.Done():
+		return false, false
+	}
+	select {
+	case <-c.idle():
+	case <-ctx.Done():
+		return false, false
+	}
+	if c.isClosing() || sub.Ended() {
+		return false, false
+	}
+	after := sub.Reading()
+	p, err := c.node.history.read(ctx, sub.Channel().Name(), after)
+	if err != nil {
+		c.node.log.Warn("recovery broke off", "client", c.id, "err", err)
+		c.close(push.CloseInsufficient) // the client comes back with its position
+		return false, false
+	}
+	given, ok := sub.Give(after, p.Page)
+	if !ok {
+		return false, false
+	}
+	c.node.metrics.recovered.Add(float64(given))
+	if !p.More && c.goLive(sub) {
+		return false, false
+	}
+	return p.Unsettled, true
 }
 
 // unsettledPause is how long a recovery waits for what is on its way into the

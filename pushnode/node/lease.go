@@ -221,7 +221,7 @@ type evictions struct {
 // last one may have been a route together with the log and its end: then only
 // the inbox tells that something is missing.
 func (e *evictions) depth(ctx context.Context, watch *evictionWatch) (depth, error) {
-	keys, err := watch.look(ctx)
+	keys, _, err := watch.look(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -233,12 +233,11 @@ func (e *evictions) depth(ctx context.Context, watch *evictionWatch) (depth, err
 	return compareInbox, nil
 }
 
-// restore registers every channel again and catches up those that lack
+// restore registers every channel again, and then catches up those that lack
 // something.
 func (n *Node) restore(ctx context.Context, d depth) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(readsAtOnce)
-	for batch := range slices.Chunk(n.hub.Channels(), routeBatch) {
+	channels := n.hub.Channels()
+	for batch := range slices.Chunk(channels, routeBatch) {
 		routes := make([]registry.ChannelRoute, len(batch))
 		for i, ch := range batch {
 			routes[i] = registry.ChannelRoute{Channel: ch.Name(), Registration: ch.Registration()}
@@ -247,9 +246,11 @@ func (n *Node) restore(ctx context.Context, d depth) error {
 			return err
 		}
 		n.withdrawGone(batch)
-		for _, ch := range batch {
-			g.Go(func() error { return n.compare(ctx, ch, d) })
-		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readsAtOnce)
+	for _, ch := range channels {
+		g.Go(func() error { return n.compare(ctx, ch, d) })
 	}
 	return g.Wait()
 }
@@ -280,47 +281,85 @@ func (n *Node) compare(ctx context.Context, ch *hub.Channel, d depth) error {
 			return nil
 		}
 	}
-	if _, ok := ch.Catch(); ok {
-		n.metrics.catchUps.WithLabelValues(reason).Inc()
-		n.runCatchUp(ctx, ch)
+	if _, ok := ch.Catch(); !ok {
+		return nil
 	}
-	return nil
+	// It goes on by itself, however long that takes; what is waited for is its
+	// end, or that something it needs is away.
+	select {
+	case err := <-n.catchUp(ch, reason):
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
-// catchUp runs a catch-up that the caller owns, in the background.
-func (n *Node) catchUp(ch *hub.Channel, reason string) {
+// catchUp runs a catch-up that the caller owns, in the background. The channel
+// it returns gets one value: the first error it meets, or nil at its end.
+func (n *Node) catchUp(ch *hub.Channel, reason string) <-chan error {
 	n.metrics.catchUps.WithLabelValues(reason).Inc()
-	n.spawn(func() { n.runCatchUp(n.bg, ch) })
+	first := make(chan error, 1)
+	n.spawn(func() { n.runCatchUp(ch, first) })
+	return first
 }
+
+// pagePause lies between two pages of a catch-up, which go to all connections of
+// a channel whatever they have waiting: 256 KiB of it are 5 MiB/s.
+const pagePause = 50 * time.Millisecond
 
 // runCatchUp reads what ch lacks until it lacks nothing, however long Redis or
 // the store are away; it gives up only with the node. (While Redis alone is
 // away, the beat gives the connections what the inbox has.)
-func (n *Node) runCatchUp(ctx context.Context, ch *hub.Channel) {
-	pause := 50 * time.Millisecond
+func (n *Node) runCatchUp(ch *hub.Channel, first chan<- error) {
+	tell := func(err error) {
+		select {
+		case first <- err:
+		default: // it was told
+		}
+	}
+	pause := pagePause
 	after, _ := ch.Last()
 	for {
-		p, err := n.history.read(ctx, ch.Name(), after)
+		p, err := n.readForCatchUp(ch, after)
+		wait := pagePause
 		if err == nil {
 			var done bool
 			if after, done = ch.CaughtUp(after, p.Page); done {
+				tell(nil)
 				return
 			}
-			if !p.Unsettled {
-				continue
-			}
 		} else {
+			tell(err)
 			n.log.Warn("catch-up waits", "err", err, "pause", pause)
+		}
+		if err != nil || p.Unsettled {
+			wait = pause
+			pause = min(2*pause, 2*time.Second)
 		}
 		select {
 		case <-n.bg.Done():
+			tell(n.bg.Err())
 			return
-		case <-time.After(pause):
+		case <-time.After(wait):
 		}
-		pause = min(2*pause, 2*time.Second)
-		ctx = n.bg // whoever started it may have given up; the channel must not be left half-way
 	}
 }
+
+// readForCatchUp reads a page, a bounded number of catch-ups at a time.
+func (n *Node) readForCatchUp(ch *hub.Channel, after push.Offset) (page, error) {
+	select {
+	case n.catchReads <- struct{}{}:
+		defer func() { <-n.catchReads }()
+	case <-n.bg.Done():
+		return page{}, n.bg.Err()
+	}
+	ctx, cancel := context.WithTimeout(n.bg, catchReadTime)
+	defer cancel()
+	return n.history.read(ctx, ch.Name(), after)
+}
+
+// catchReadTime bounds one read of a catch-up.
+const catchReadTime = 10 * time.Second
 
 // A routeRemover removes routes of channels that have no connection any more,
 // in batches. Removing may fail: Dispatch removes what it finds stale.

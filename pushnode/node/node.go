@@ -115,6 +115,8 @@ type Node struct {
 	wg     sync.WaitGroup // all goroutines but those of Run
 	beaten chan struct{}  // asks for a beat now
 
+	catchReads chan struct{} // holds a token for each catch-up that reads
+
 	mu      sync.Mutex // guards what follows
 	clients map[*client]struct{}
 	users   map[push.UserID]map[*client]struct{} // those that connected
@@ -134,14 +136,15 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	}
 	n := &Node{
 		cfg: cfg.withDefaults(), verifier: verifier, reg: reg, store: st, log: log,
-		hub:     hub.New(hub.Config{Now: reg.Now}),
-		beaten:  make(chan struct{}, 1),
-		clients: make(map[*client]struct{}),
-		users:   make(map[push.UserID]map[*client]struct{}),
+		hub:        hub.New(hub.Config{Now: reg.Now}),
+		beaten:     make(chan struct{}, 1),
+		catchReads: make(chan struct{}, readsAtOnce),
+		clients:    make(map[*client]struct{}),
+		users:      make(map[push.UserID]map[*client]struct{}),
 	}
 	n.metrics = newMetrics(prom, n)
 	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
-		evictions: &evictionWatch{ask: reg.Evicted, window: n.cfg.InboxSettle}}
+		evictions: newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
 	n.bg, n.stop = context.WithCancel(context.Background())

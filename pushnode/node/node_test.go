@@ -263,7 +263,7 @@ func TestTokenInHandshake(t *testing.T) {
 }
 
 func TestBadInput(t *testing.T) {
-	c := newCluster(t, node.Config{ConnectTimeout: 600 * time.Millisecond}, 1)
+	c := newCluster(t, node.Config{ConnectTimeout: 2 * time.Second}, 1)
 	neighbour := dial(t, c.nodes[0], "")
 	neighbour.connect("1", "")
 	tests := map[string]struct {
@@ -287,7 +287,8 @@ func TestBadInput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := dial(t, c.nodes[0], "")
 			for _, f := range tt.frames {
-				a.write(f)
+				// The node may have closed before all of it is written.
+				_ = a.ws.WriteMessage(websocket.TextMessage, []byte(f))
 			}
 			if got := a.closed(); got != tt.code {
 				t.Errorf("closed with %d, want %d", got, tt.code)

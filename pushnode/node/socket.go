@@ -1,6 +1,7 @@
 package node
 
 import (
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -80,4 +81,19 @@ func (s *socket) flush(timeout time.Duration) error {
 			return err
 		}
 	}
+}
+
+// lingerBytes is the most that linger reads.
+const lingerBytes = 4 << 20
+
+// linger ends the writing side and reads on for a while, so that the peer takes
+// the close frame: a connection that is closed with bytes unread is reset, and
+// what was written last is lost with it.
+func (s *socket) linger(most time.Duration) {
+	half, ok := s.Conn.(interface{ CloseWrite() error })
+	if !ok || s.blocked() || half.CloseWrite() != nil {
+		return
+	}
+	_ = s.Conn.SetReadDeadline(time.Now().Add(most))
+	_, _ = io.CopyN(io.Discard, s.Conn, lingerBytes) // its error is the peer's end, or ours
 }

@@ -46,7 +46,10 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 	case own >= c.node.cfg.MaxSubscriptions:
 		return errLimitExceeded
 	}
-	j := &join{position: wanted(req)}
+	if err := c.awaitRoom(ctx); err != nil {
+		return err
+	}
+	j := &join{position: wanted(req), maxBytes: pageBytes}
 	cursors, err := c.loadCursors(ctx, identity.User)
 	if err != nil {
 		return err
@@ -70,6 +73,20 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 	c.reply(cmd.Id, &protocol.Reply{Subscribe: j.result})
 	c.release(j)
 	return nil
+}
+
+// awaitRoom waits until the queue has room for a page: a client that subscribes
+// to many topics at once gets their backlogs one after another.
+func (c *client) awaitRoom(ctx context.Context) error {
+	if c.waiting() < c.limits.queueBytes/2 {
+		return nil
+	}
+	select {
+	case <-c.idle():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // mayFollow reports whether a client may subscribe to the topic name itself:
@@ -104,8 +121,7 @@ func (c *client) unsubscribe(ctx context.Context, req *protocol.UnsubscribeReque
 		c.node.unsubscribe(f.sub)
 		if c.device != "" {
 			// Who unsubscribes does not want what comes until the next time.
-			c.node.cursors.drop(user, c.device, name)
-			if err := c.node.store.RemoveCursors(ctx, user, c.device, []push.Channel{name}); err != nil {
+			if err := c.node.cursors.remove(ctx, user, c.device, name); err != nil {
 				c.node.log.Warn("cursor not removed", "client", c.id, "err", err)
 			}
 		}
@@ -133,7 +149,8 @@ func (c *client) refresh(ctx context.Context, req *protocol.RefreshRequest) (*pr
 		c.identity = identity
 	}
 	c.mu.Unlock()
-	if !same {
+	// A revocation finds this token on the connection now, or is found here.
+	if !same || c.node.verifier.Revoked(&identity) {
 		return nil, closeError{push.CloseInvalidToken}
 	}
 	result := &protocol.RefreshResult{Client: c.id}

@@ -97,17 +97,18 @@ func (c *client) ping(now time.Time) {
 
 // positions returns how far the client was given each channel, where that was
 // not proven before; nothing for a client without a device. c.mu is held.
-func (c *client) positions() []store.Cursor {
+func (c *client) positions() []noted {
 	if c.device == "" {
 		return nil
 	}
-	var list []store.Cursor
+	var list []noted
 	for name, f := range c.subs {
 		if !f.told {
 			continue // what it recovered is not on its way yet
 		}
 		if pos := f.sub.Pos(); pos > f.proven {
-			list = append(list, store.Cursor{User: c.identity.User, Device: c.device, Channel: name, Received: pos, UpdatedAt: c.node.now()})
+			list = append(list, noted{f.sub, store.Cursor{
+				User: c.identity.User, Device: c.device, Channel: name, Received: pos, UpdatedAt: c.node.now()}})
 		}
 	}
 	return list
@@ -121,17 +122,16 @@ func (c *client) pong() bool {
 		return false
 	}
 	c.pingSent = time.Time{}
-	noted := c.noted
+	proven := c.noted
 	c.noted = nil
-	for _, cur := range noted {
-		if f := c.subs[cur.Channel]; f != nil {
-			f.proven = max(f.proven, cur.Received)
+	for _, p := range proven {
+		// Whoever has left the channel meanwhile has no cursor in it any more.
+		if f := c.subs[p.cursor.Channel]; f != nil && f.sub == p.sub {
+			f.proven = max(f.proven, p.cursor.Received)
+			c.node.cursors.advance(p.cursor)
 		}
 	}
 	c.mu.Unlock()
-	for _, cur := range noted {
-		c.node.cursors.advance(cur)
-	}
 	return true
 }
 

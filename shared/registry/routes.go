@@ -38,12 +38,14 @@ func (r *Registry) RemoveRoutes(ctx context.Context, node push.NodeID, routes []
 	})
 }
 
-// addRoute queues the writes of one route and returns the one that counts.
+//go:embed route.lua
+var routeScript string
+
+// addRoute queues the write of one route, which a later registration of the
+// same node withstands.
 func (r *Registry) addRoute(p redis.Pipeliner, node push.NodeID, c ChannelRoute) redis.Cmder {
-	key := routesKey(c.Channel)
-	cmd := p.HSet(context.Background(), key, string(node), c.Registration)
-	p.PExpire(context.Background(), key, r.cfg.Keep)
-	return cmd
+	return p.Eval(context.Background(), routeScript, []string{routesKey(c.Channel)},
+		string(node), c.Registration, r.cfg.Keep.Milliseconds())
 }
 
 // eachRoute queues a command for each route, a bounded number at once.
