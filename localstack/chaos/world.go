@@ -22,6 +22,9 @@ const (
 	publicSize = 25
 )
 
+// quietEvery is how many users there are for each that the load leaves alone.
+const quietEvery = 10
+
 // A world is one scenario's cluster with everybody around it.
 type world struct {
 	opts    Options
@@ -29,7 +32,8 @@ type world struct {
 	cluster *cluster
 	ledger  *ledger
 	clients []*client
-	users   []push.UserID
+	users   []push.UserID // whom the load is for
+	quiet   []push.UserID // who get only what a scenario sends them
 	topics  []push.Channel
 	http    *http.Client // of the senders
 
@@ -184,6 +188,15 @@ func (w *world) populate(ctx context.Context) error {
 		}
 		c.slow = slow
 		w.clients = append(w.clients, c)
+	}
+	all := w.users
+	w.users = nil
+	for i, user := range all {
+		if i%quietEvery == 0 {
+			w.quiet = append(w.quiet, user)
+		} else {
+			w.users = append(w.users, user)
+		}
 	}
 	return w.bringIn(ctx, w.clients)
 }
