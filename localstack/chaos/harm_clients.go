@@ -19,6 +19,10 @@ const (
 	slowRoom  = push.Channel("room:slow")
 	slowEvery = 20       // one client of so many is slow
 	slowData  = 48 << 10 // bytes of each message to them
+	// shortTTL is of messages that expire while their devices are away. Others
+	// that are there get them, although Redis is flushed meanwhile: nodes notice
+	// that at the latest when they renew their leases, every 5 s.
+	shortTTL = 8 * time.Second
 	// mostMemory is what a node may hold with all its slow clients waiting: what
 	// it needs anyway, and for each of them the queue of 1 MiB and what the
 	// kernel's buffers and the encoder add.
@@ -118,8 +122,7 @@ func goOffline(ctx context.Context, w *world) error {
 	}
 	end()
 	w.writeToAway(ctx, rng, away)
-	// Long enough for what expires to expire.
-	if err := w.rest(ctx, 6*time.Second); err != nil {
+	if err := w.rest(ctx, shortTTL+2*time.Second); err != nil {
 		return err
 	}
 	w.say("the devices come back")
@@ -140,7 +143,7 @@ func (w *world) writeToAway(ctx context.Context, rng *rand.Rand, away []*client)
 		var drafts []draft
 		for _, c := range part {
 			to := push.Recipients{Users: []push.UserID{c.user}}
-			drafts = append(drafts, w.write(to, padding, 0, ""), w.write(to, padding, 4*time.Second, ""))
+			drafts = append(drafts, w.write(to, padding, 0, ""), w.write(to, padding, shortTTL, ""))
 			key := fmt.Sprintf("key%d", rng.IntN(3))
 			for range 3 {
 				drafts = append(drafts, w.write(to, padding, 0, key))
