@@ -50,20 +50,22 @@ func (n *Node) keepLease(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case result := <-r.done:
-			if !r.ended(result) {
-				continue // the next renewal starts another
-			}
+			if r.ended(result) {
+				r.start(ctx)
+			} // else the next renewal starts another
+			continue
+		case <-n.renewSoon:
 		case <-t.C:
-			term, lost, err := n.renew(ctx)
-			if err != nil {
-				n.metrics.leases.WithLabelValues("failed").Inc()
-				n.log.Warn("lease not renewed", "node", n.cfg.ID, "err", err)
-				continue
-			}
-			if lost || term.Number != r.term {
-				r.wanted++
-				r.term = term.Number
-			}
+		}
+		term, lost, err := n.renew(ctx)
+		if err != nil {
+			n.metrics.leases.WithLabelValues("failed").Inc()
+			n.log.Warn("lease not renewed", "node", n.cfg.ID, "err", err)
+			continue
+		}
+		if lost || term.Number != r.term {
+			r.wanted++
+			r.term = term.Number
 		}
 		r.start(ctx)
 	}
@@ -164,11 +166,14 @@ func (n *Node) beat(ctx context.Context) error {
 	}
 }
 
-// beatNow asks for a beat out of turn.
+// beatNow asks for a beat and a renewal out of turn. What Dispatch could not
+// bring may have failed for want of a lease: then the renewal finds it lost.
 func (n *Node) beatNow() {
-	select {
-	case n.beaten <- struct{}{}:
-	default: // one is asked for
+	for _, ask := range []chan struct{}{n.renewSoon, n.beaten} {
+		select {
+		case ask <- struct{}{}:
+		default: // one is asked for
+		}
 	}
 }
 

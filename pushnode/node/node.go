@@ -115,6 +115,8 @@ type Node struct {
 	wg     sync.WaitGroup // all goroutines but those of Run
 	beaten chan struct{}  // asks for a beat now
 
+	renewSoon chan struct{} // asks for a renewal of the lease now
+
 	catchReads chan struct{} // holds a token for each catch-up that reads
 
 	mu      sync.Mutex // guards what follows
@@ -139,6 +141,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 		hub:        hub.New(hub.Config{Now: reg.Now}),
 		beaten:     make(chan struct{}, 1),
 		catchReads: make(chan struct{}, readsAtOnce),
+		renewSoon:  make(chan struct{}, 1),
 		clients:    make(map[*client]struct{}),
 		users:      make(map[push.UserID]map[*client]struct{}),
 	}

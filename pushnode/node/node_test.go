@@ -639,3 +639,22 @@ func TestEvictedBeforeTheInboxHasIt(t *testing.T) {
 		t.Errorf("received %s, want 1 2 3", got)
 	}
 }
+
+// Dispatch tells a node at once that Redis forgot it; it need not wait for its
+// next renewal.
+func TestBeatRenewsTheLease(t *testing.T) {
+	c := newCluster(t, node.Config{RenewEvery: time.Hour}, 1)
+	a := dial(t, c.nodes[0], "")
+	a.connect("42", "")
+	c.redis.FlushAll()
+	c.send("#42", `1`)
+	id := c.nodes[0].id
+	c.post(id, "/v1/node/deliver", push.DeliverRequest{Node: id, Beat: true})
+	if got := a.receive(1); got != "1" {
+		t.Errorf("received %s, want 1", got)
+	}
+	eventually(t, "the lease is there again", func() bool {
+		live, err := c.reg.Nodes(t.Context(), []push.NodeID{id})
+		return err == nil && len(live) == 1
+	})
+}
