@@ -181,7 +181,9 @@ func TestStatePages(t *testing.T) {
 	add("#3", 998) // the first page is full with it
 	add("all", 2300)
 	add("news", 5)
-	r.advance(cursors...)
+	for part := range slices.Chunk(cursors, 200) { // each within the store's deadline, on a busy machine too
+		r.advance(part...)
+	}
 	slices.Sort(want)
 
 	var got []string
