@@ -60,7 +60,7 @@ localstack-up: ## LocalStack on this machine, without its image (root; Debian)
 # Deploys with sam, breaks it, takes it down: six minutes, and what was not
 # installed before.
 localstack-test: localstack-up $(AWS_TOOLS)/.done $(JS)/node_modules/.package-lock.json ## the whole cluster on LocalStack: deploy, push, break, delete
-	$(GO) test -count=1 -tags localstack -timeout 15m -run 'TestLocalStack|TestSamLocalInvoke' -v ./localstack/cloud
+	$(GO) test -count=1 -tags localstack -timeout 25m -run 'TestLocalStack|TestSamLocalInvoke' -v ./localstack/cloud
 
 localstack-down: ## stop what localstack-up started
 	@$(LOCALSTACK) down
