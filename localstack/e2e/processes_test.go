@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -230,8 +231,7 @@ func TestFourProgramsOnFiveProcesses(t *testing.T) {
 			ps.post(`{"to":{"users":["42"]},"data":5}`)
 			again := newPerson(t, ps.nodes[0].url, come{token: ps.token("42"), device: "phone"}).connected()
 			again.await("message 5, that came while away", func() bool {
-				got := again.received()
-				return len(got) > 0 && got[len(got)-1] == "5"
+				return slices.Contains(again.received(), "5") // what came to all may come behind it
 			})
 		})
 	}

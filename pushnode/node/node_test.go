@@ -392,7 +392,7 @@ func TestSlowClientIsClosedAndRecovers(t *testing.T) {
 	epoch := slow.connect("42", "").Subs["#42"].Epoch
 	quick.connect("42", "")
 	big := `"` + strings.Repeat("x", 60<<10) + `"`
-	const count = 300 // 18 MB: more than the kernel's buffers take
+	const count = 150 // 9 MB: more than the kernel's buffers take
 	received := make(chan int)
 	go func() {
 		n := 0
