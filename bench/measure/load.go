@@ -60,7 +60,7 @@ func publish(ctx context.Context, p target.Publisher, at time.Time, users []int)
 func (r *Rig) pace(ctx context.Context, p target.Publisher, rate float64, parallel, batch int) (*histogram.Histogram, error) {
 	r.swarm.Reset()
 	every := time.Duration(float64(batch) / rate * float64(time.Second))
-	total := int(r.cfg.Span / every)
+	total := max(1, int(r.cfg.Span/every))
 	due := make(chan time.Time, total) // a request that waits for its turn waits here
 	g, gctx := errgroup.WithContext(ctx)
 	var mu sync.Mutex

@@ -53,6 +53,7 @@ type Rig struct {
 	swarm   *swarm.Swarm
 	empty   int64 // resident bytes before the first connection
 	next    int   // user that the next message is for
+	warmed  bool  // every client got a message
 	results map[string]Figures
 }
 

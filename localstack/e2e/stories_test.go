@@ -89,6 +89,7 @@ func TestABrokenLineLosesNothing(t *testing.T) {
 	post(t, s, `{"to":{"users":["42"]},"data":2}`)
 	p.await("message 2", func() bool { return len(p.received()) == 2 })
 	post(t, s, `{"to":{"channels":["news"]},"data":3}`)
+	p.await("message 3", func() bool { return len(p.received()) == 3 }) // there is no order between channels
 	post(t, s, `{"to":{"users":["42"]},"data":4}`)
 	p.receives("1", "2", "3", "4")
 }
