@@ -33,6 +33,10 @@ func TestPage(t *testing.T) {
 	b.open(s.Page.URL + "/")
 	b.await(connectedTo(1))
 
+	if got := b.eval(`document.documentElement.scrollWidth - document.documentElement.clientWidth`); got != "0" {
+		t.Errorf("the page is %s pixels wider than its window", got)
+	}
+
 	t.Log("a message posted to Collect arrives")
 	id := post(t, s, `{"to":{"users":["42"]},"event":"greeting","data":{"text":"posted <b>here</b>","n":12.5}}`)
 	b.await(shows("posted <b>here</b>"))
