@@ -17,6 +17,7 @@ const (
 	CodeTokenExpired     Code = "token_expired"     // 401 connection token was good once
 	CodeSignatureMissing Code = "signature_missing" // 401 webhook not signed, or not in the form its source is set up for
 	CodeSignatureInvalid Code = "signature_invalid" // 401 webhook signed wrongly; request between services not signed, or wrongly
+	CodeSignatureRetired Code = "signature_retired" // 401 webhook signed with a secret that counts no more
 	CodeSignatureStale   Code = "signature_stale"   // 401 signed too long ago, or used before
 	CodeSignatureEarly   Code = "signature_early"   // 401 webhook signed too far in the future
 
@@ -64,6 +65,7 @@ var problemTitles = map[Code]struct {
 	CodeTokenExpired:     {401, "The token has expired"},
 	CodeSignatureMissing: {401, "The webhook is not signed"},
 	CodeSignatureInvalid: {401, "The request's signature is missing or wrong"},
+	CodeSignatureRetired: {401, "The webhook is signed with a retired secret"},
 	CodeSignatureStale:   {401, "The request was signed outside the time window"},
 	CodeSignatureEarly:   {401, "The webhook was signed too far in the future"},
 	CodeForbiddenOrigin:  {403, "The page's origin is not allowed"},

@@ -67,6 +67,9 @@ func presets() []preset {
 		{"sendgrid", Scheme{Header: "X-Twilio-Email-Event-Webhook-Signature", Encoding: Base64, Algorithm: ECDSASHA256,
 			Timestamp: "X-Twilio-Email-Event-Webhook-Timestamp", Template: "{timestamp}{body}"}},
 
+		// A JSON Web Token holds the body's hash, and may hold times.
+		{"fusionauth", Scheme{Header: "X-FusionAuth-Signature-JWT", ID: "body:event.id", bodyToken: true}},
+
 		// No time is signed.
 		{"github", Scheme{Header: "X-Hub-Signature-256", Prefix: "sha256=", ID: "header:X-GitHub-Delivery"}},
 		{"shopify", Scheme{Header: "X-Shopify-Hmac-SHA256", Encoding: Base64, ID: "header:X-Shopify-Webhook-Id"}},

@@ -21,6 +21,7 @@ type Receiver struct {
 	scheme   Scheme
 	template []templatePart
 	keys     []receiverKey
+	retired  []receiverKey
 }
 
 // NewReceiver returns a receiver of webhooks that are signed by scheme with any
@@ -32,9 +33,12 @@ type Receiver struct {
 //   - Ed25519: whpk_ and base64, base64 or hexadecimal of the 32 bytes, or PEM
 //   - ECDSA: base64 or PEM of the public key (PKIX)
 //   - a shared token: any text; basic auth: USER:PASSWORD
+//   - a token that holds the body's hash: PEM of the public key, or any text
 //
-// Errors name a secret's place in the list, never what it is.
-func NewReceiver(scheme Scheme, secrets []string) (*Receiver, error) {
+// retired are secrets that count no more: a webhook that one of them has signed
+// is refused with [ErrRetired], so that whoever forgot a sender in a rotation is
+// told. Errors name a secret's place in its list, never what it is.
+func NewReceiver(scheme Scheme, secrets []string, retired ...string) (*Receiver, error) {
 	scheme = scheme.WithDefaults()
 	if err := scheme.Check(); err != nil {
 		return nil, err
@@ -46,14 +50,26 @@ func NewReceiver(scheme Scheme, secrets []string) (*Receiver, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("there is no secret")
 	}
-	for i, s := range secrets {
-		key, err := scheme.parseKey(s)
-		if err != nil {
-			return nil, fmt.Errorf("secret %d: %w", i+1, err)
-		}
-		r.keys = append(r.keys, key)
+	var err error
+	if r.keys, err = scheme.parseKeys(secrets, "secret"); err != nil {
+		return nil, err
+	}
+	if r.retired, err = scheme.parseKeys(retired, "retired secret"); err != nil {
+		return nil, err
 	}
 	return r, nil
+}
+
+func (s Scheme) parseKeys(texts []string, what string) ([]receiverKey, error) {
+	var keys []receiverKey
+	for i, text := range texts {
+		key, err := s.parseKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s %d: %w", what, i+1, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // Scheme returns the scheme, with its defaults.
@@ -70,10 +86,22 @@ type signed struct {
 
 // Verify checks a webhook that arrived at now with these headers and the raw
 // bytes of its body, and returns when it was signed, the zero time if the
-// sender does not say. Its error wraps [ErrMissing], [ErrSignature] or, only
-// where the signature is right, [ErrTooOld] or [ErrTooNew]. The time it takes
-// does not tell how much of a signature was right.
+// sender does not say. Its error wraps [ErrMissing], [ErrSignature], which
+// [ErrRetired] is one of, or, only where the signature is right, [ErrTooOld] or
+// [ErrTooNew]. The time it takes does not tell how much of a signature was right.
 func (r *Receiver) Verify(h http.Header, body []byte, now time.Time) (time.Time, error) {
+	at, err := r.verify(r.keys, h, body, now)
+	if len(r.retired) == 0 || !errors.Is(err, ErrSignature) {
+		return at, err
+	}
+	// A webhook of long ago by a retired secret is both; the secret is what to repair.
+	if _, old := r.verify(r.retired, h, body, now); old == nil || errors.Is(old, ErrStale) {
+		return time.Time{}, ErrRetired
+	}
+	return at, err
+}
+
+func (r *Receiver) verify(keys []receiverKey, h http.Header, body []byte, now time.Time) (time.Time, error) {
 	header := h.Get(r.scheme.Header)
 	switch {
 	case header == "":
@@ -82,14 +110,17 @@ func (r *Receiver) Verify(h http.Header, body []byte, now time.Time) (time.Time,
 		return time.Time{}, fmt.Errorf("%w: %s is longer than %d bytes", ErrMissing, r.scheme.Header, maxHeader)
 	}
 	if !r.scheme.covers() {
-		return time.Time{}, r.verifyToken(header)
+		return time.Time{}, r.verifyToken(keys, header)
+	}
+	if r.scheme.bodyToken {
+		return r.verifyBodyToken(keys, header, body, now)
 	}
 	parts := r.cut(header)
 	s, at, err := r.signed(h, parts, body)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if err := r.matches(parts, s); err != nil {
+	if err := r.matches(keys, parts, s); err != nil {
 		return time.Time{}, err
 	}
 	if r.scheme.Timestamp != "" {
@@ -184,9 +215,9 @@ func (r *Receiver) parseTime(text string) (time.Time, bool) {
 
 // matches returns nil if a part is a signature of s by one of the keys. Every
 // key is tried with every part, whatever came before.
-func (r *Receiver) matches(parts []string, s signed) error {
+func (r *Receiver) matches(keys []receiverKey, parts []string, s signed) error {
 	present, matched := false, false
-	for _, key := range r.keys {
+	for _, key := range keys {
 		var check func(given []byte) bool // made once something is to be checked
 		for _, p := range parts {
 			text, ok := strings.CutPrefix(p, key.prefix)
@@ -233,7 +264,7 @@ func (r *Receiver) pieces(s signed) [][]byte {
 
 // verifyToken compares a secret that came itself. Hashes are compared, so that
 // the time does not tell a length either.
-func (r *Receiver) verifyToken(header string) error {
+func (r *Receiver) verifyToken(keys []receiverKey, header string) error {
 	text, ok := strings.CutPrefix(header, r.scheme.Prefix)
 	if r.scheme.Algorithm == BasicAuth {
 		var scheme string
@@ -245,7 +276,7 @@ func (r *Receiver) verifyToken(header string) error {
 		return fmt.Errorf("%w: %s is not in the form that is due", ErrMissing, r.scheme.Header)
 	}
 	given, matched := sha256.Sum256([]byte(text)), 0
-	for _, key := range r.keys {
+	for _, key := range keys {
 		matched |= subtle.ConstantTimeCompare(given[:], key.secret)
 	}
 	if matched != 1 {
@@ -266,8 +297,8 @@ func decode(e Encoding, text string) ([]byte, bool) {
 }
 
 // Problem returns what a webhook's sender is told of an error of
-// [Receiver.Verify]: signature_missing, signature_invalid, signature_stale or
-// signature_early.
+// [Receiver.Verify]: signature_missing, signature_invalid, signature_retired,
+// signature_stale or signature_early.
 func (*Receiver) Problem(err error) *push.Problem {
 	switch {
 	case errors.Is(err, ErrTooNew):
@@ -276,6 +307,8 @@ func (*Receiver) Problem(err error) *push.Problem {
 		return push.NewProblem(push.CodeSignatureStale, "the webhook was signed too long ago: it is late, or somebody repeats an old one")
 	case errors.Is(err, ErrMissing):
 		return push.NewProblem(push.CodeSignatureMissing, "%v", err)
+	case errors.Is(err, ErrRetired):
+		return push.NewProblem(push.CodeSignatureRetired, "the webhook is signed with a secret that counts no more: give the sender the new one")
 	}
 	return push.NewProblem(push.CodeSignatureInvalid, "the signature matches none of the source's secrets: another secret, or the body was changed on its way")
 }

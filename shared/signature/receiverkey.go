@@ -32,7 +32,7 @@ type receiverKey struct {
 	algorithm Algorithm
 	prefix    string           // what signatures by this key begin with
 	secret    []byte           // of an HMAC; of a token or basic auth its SHA-256
-	public    crypto.PublicKey // ed25519.PublicKey, *ecdsa.PublicKey, or nil
+	public    crypto.PublicKey // ed25519.PublicKey, *ecdsa.PublicKey, of a token *rsa.PublicKey too, or nil
 }
 
 // parseKey reads one secret.
@@ -44,6 +44,8 @@ func (s Scheme) parseKey(text string) (receiverKey, error) {
 	switch {
 	case s.standard:
 		return parseStandardKey(text)
+	case s.bodyToken:
+		return parseTokenKey(text)
 	case s.Algorithm == Ed25519:
 		public, err := parseEd25519(text)
 		key.public = public

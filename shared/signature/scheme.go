@@ -75,6 +75,9 @@ type Scheme struct {
 	standard bool
 	// slack is set where the sender asks a challenge in the body.
 	slack bool
+	// bodyToken is set where the signature is a JSON Web Token with the body's
+	// hash in it. Of such a scheme only Header, Tolerance and ID count.
+	bodyToken bool
 }
 
 // The default template: the body alone.
@@ -202,7 +205,7 @@ func (s Scheme) Proves() Proof {
 	}
 	return Proof{
 		Body: true,
-		Time: s.Timestamp != "",
+		Time: s.Timestamp != "", // a token may leave it out
 		ID:   !strings.HasPrefix(s.ID, "header:") || strings.Contains(s.Template, "{id}"),
 	}
 }

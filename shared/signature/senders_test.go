@@ -201,6 +201,14 @@ func senders(t testing.TB) map[string]sender {
 		"hookdeck": bodySender("x-hookdeck-signature", "", "base64", `{"a":1}`, "evt_h", "x-hookdeck-eventid", "evt_h"),
 		"woocommerce": bodySender("X-WC-Webhook-Signature", "", "base64", `{"id":1}`, "77",
 			"X-WC-Webhook-Delivery-ID", "77"),
+		"fusionauth": {
+			secret: "fusionauth signing secret", other: "the one before this one", id: "e4ba6ccb-6c33-4d84-bd35-44c4a5b7b5b2",
+			body: `{"event":{"id":"e4ba6ccb-6c33-4d84-bd35-44c4a5b7b5b2","type":"user.create","user":{"id":"42"}}}`,
+			sign: func(secret string, _ time.Time, body string) http.Header {
+				sum := sha256.Sum256([]byte(body))
+				return headers("X-FusionAuth-Signature-JWT", tokenOf(secret, fmt.Sprintf(`{"request_body_sha256":%q}`, base64.StdEncoding.EncodeToString(sum[:]))))
+			},
+		},
 		"gitlab":    tokenSender("X-Gitlab-Token", `{"object_kind":"push"}`, "f5e5f430", "Idempotency-Key", "f5e5f430"),
 		"deepgram":  tokenSender("dg-token", `{"metadata":{}}`, ""),
 		"postmark":  basicSender(`{"RecordType":"Bounce","ID":42}`, ""),

@@ -44,6 +44,8 @@ var (
 	ErrMissing   = errors.New("a signature header is missing or malformed")
 	ErrSignature = errors.New("no signature matches")
 	ErrStale     = errors.New("signed outside the time window")
+	// ErrRetired is a signature that was good until its secret was taken away.
+	ErrRetired = fmt.Errorf("%w: but a retired secret does", ErrSignature)
 	// What is stale is one of these two.
 	ErrTooOld = fmt.Errorf("%w: too long ago", ErrStale)
 	ErrTooNew = fmt.Errorf("%w: in the future", ErrStale)

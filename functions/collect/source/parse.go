@@ -123,14 +123,14 @@ func (p *parse) file(root ast.Node, set *Set) {
 
 func (p *parse) source(name string, node ast.Node, path string) *Source {
 	s := &Source{Name: name}
-	m, ok := p.mapping(node, path, []string{"verify", "custom", "secrets", "rules"})
+	m, ok := p.mapping(node, path, []string{"verify", "custom", "secrets", "retired", "rules"})
 	if !ok {
 		return s
 	}
 	s.Verify = p.scalar(m, "verify")
 	scheme, ok := p.scheme(m, s.Verify)
-	if secrets := p.secrets(m); ok && secrets != nil {
-		receiver, err := signature.NewReceiver(scheme, secrets)
+	if secrets, retired := p.secrets(m), p.retired(m); ok && secrets != nil {
+		receiver, err := signature.NewReceiver(scheme, secrets, retired...)
 		if err != nil {
 			p.fault(m.at("secrets"), m.in("secrets"), "%v", err)
 		}
@@ -199,9 +199,31 @@ func (p *parse) secrets(m mapping) []string {
 		p.fault(m.node, path, "is missing: nothing is taken unsigned; write env:NAME, file:PATH or an ARN")
 		return nil
 	}
-	var secrets []string
 	before := len(p.faults)
-	for i, node := range p.list(f.value, path, maxSecrets) {
+	secrets := p.lookUp(f.value, path)
+	if len(p.faults) > before {
+		return nil
+	}
+	if len(secrets) == 0 {
+		p.fault(f.key, path, "is empty: nothing is taken unsigned")
+		return nil
+	}
+	return secrets
+}
+
+// retired looks up the secrets that count no more.
+func (p *parse) retired(m mapping) []string {
+	f, given := m.fields["retired"]
+	if !given {
+		return nil
+	}
+	return p.lookUp(f.value, m.in("retired"))
+}
+
+// lookUp reads a list of secrets; those that are not to be had are faults.
+func (p *parse) lookUp(list ast.Node, path string) []string {
+	var secrets []string
+	for i, node := range p.list(list, path, maxSecrets) {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		value, ok := text(node)
 		if !ok || value == "" {
@@ -215,13 +237,6 @@ func (p *parse) secrets(m mapping) []string {
 		}
 		p.sum.Write([]byte("\x00" + found))
 		secrets = append(secrets, found)
-	}
-	if len(p.faults) > before {
-		return nil
-	}
-	if len(secrets) == 0 {
-		p.fault(f.key, path, "is empty: nothing is taken unsigned")
-		return nil
 	}
 	return secrets
 }
