@@ -107,7 +107,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		}
 	}
 	n, err := node.New(node.Config{
-		ID: id, Origins: cfg.Origins, DrainTime: cfg.DrainTime, PingInterval: cfg.PingInterval, MaxConnections: cfg.MaxConnections,
+		ID: id, Build: telemetry.Version(), Origins: cfg.Origins, DrainTime: cfg.DrainTime, PingInterval: cfg.PingInterval, MaxConnections: cfg.MaxConnections,
 	}, verifier, reg, nodeStore, log, prom)
 	if err != nil {
 		return err

@@ -107,7 +107,7 @@ func (s *Stack) runNode(ctx context.Context, l *life) error {
 	}
 	defer verifier.Wait()
 	cfg := s.cfg.Node
-	cfg.ID = l.nodeID
+	cfg.ID, cfg.Build = l.nodeID, telemetry.Version()
 	cfg.Origins = s.origins()
 	n, err := node.New(cfg, verifier, l.registry, l.store, l.log, l.prom)
 	if err != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/http"
+	"time"
 
 	"pushcluster/pushnode/hub"
 	"pushcluster/shared/push"
@@ -21,6 +22,7 @@ func (n *Node) Internal(callers *signature.Verifier) http.Handler {
 	mux.HandleFunc("POST /v1/node/disconnect", n.disconnect)
 	mux.HandleFunc("POST /v1/node/info", n.info)
 	mux.HandleFunc("POST /v1/node/revoke", n.revoke)
+	mux.HandleFunc("POST /v1/node/status", n.status)
 	return signature.Require(callers, maxDeliver, mux)
 }
 
@@ -94,7 +96,7 @@ func (n *Node) info(w http.ResponseWriter, r *http.Request) {
 		since := c.since
 		c.mu.Unlock()
 		if !since.IsZero() {
-			answer.Connections = append(answer.Connections, push.OpenConnection{Node: n.cfg.ID, Device: c.device, Since: since.UTC()})
+			answer.Connections = append(answer.Connections, push.OpenConnection{Node: n.cfg.ID, Device: c.device, Since: since.UTC().Truncate(time.Millisecond)})
 		}
 	}
 	serve.JSON(w, http.StatusOK, answer)

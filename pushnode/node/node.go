@@ -26,6 +26,7 @@ import (
 type Config struct {
 	ID      push.NodeID // required; new at every start
 	Version string      // told to clients; default "pushcluster"
+	Build   string      // told to operators: the program's version; default "unknown"
 	Origins []string    // page origins allowed besides the node's own, as scheme://host[:port]; "*" allows all
 
 	MaxConnections   int           // default: no limit
@@ -64,6 +65,9 @@ func (c Config) withDefaults() Config {
 	set(&c.InboxSettle, 10*time.Second)
 	if c.Version == "" {
 		c.Version = "pushcluster"
+	}
+	if c.Build == "" {
+		c.Build = "unknown"
 	}
 	if c.MaxSubscriptions == 0 {
 		c.MaxSubscriptions = 128
@@ -105,6 +109,7 @@ type Node struct {
 	history  *history
 	cursors  *cursorWriter
 	routes   *routeRemover
+	started  time.Time
 	epoch    string // set by Run before the first connection
 
 	state   atomic.Int32
@@ -137,7 +142,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 		return nil, errors.New("node: Config.ID names no address")
 	}
 	n := &Node{
-		cfg: cfg.withDefaults(), verifier: verifier, reg: reg, store: st, log: log,
+		cfg: cfg.withDefaults(), verifier: verifier, reg: reg, store: st, log: log, started: time.Now(),
 		hub:        hub.New(hub.Config{Now: reg.Now}),
 		beaten:     make(chan struct{}, 1),
 		catchReads: make(chan struct{}, readsAtOnce),

@@ -58,6 +58,11 @@ func (a *Asker) Info(ctx context.Context, req push.InfoRequest) (push.InfoAnswer
 	return ask[push.InfoAnswer](ctx, a, "/v1/dispatch/info", req)
 }
 
+// Nodes asks which nodes there are, and how each is.
+func (a *Asker) Nodes(ctx context.Context) (push.NodesAnswer, error) {
+	return ask[push.NodesAnswer](ctx, a, "/v1/dispatch/nodes", push.NodesRequest{})
+}
+
 // Disconnect has connections of a user closed.
 func (a *Asker) Disconnect(ctx context.Context, req push.DisconnectRequest) (push.DisconnectAnswer, error) {
 	return ask[push.DisconnectAnswer](ctx, a, "/v1/dispatch/disconnect", req)

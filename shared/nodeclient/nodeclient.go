@@ -107,6 +107,18 @@ func (c *Client) Info(ctx context.Context, node push.NodeID, req push.InfoReques
 	return answer, nil
 }
 
+// Status asks the node how it is.
+func (c *Client) Status(ctx context.Context, node push.NodeID) (push.NodeStatus, error) {
+	var answer push.StatusAnswer
+	if err := c.post(ctx, node, "/v1/node/status", push.StatusRequest{}, &answer); err != nil {
+		return push.NodeStatus{}, fmt.Errorf("ask %s how it is: %w", node, err)
+	}
+	if answer.Node != node {
+		return push.NodeStatus{}, fmt.Errorf("ask %s how it is: %w", node, ErrOtherNode)
+	}
+	return answer.NodeStatus, nil
+}
+
 // Revoke has the node close connections whose tokens were revoked.
 func (c *Client) Revoke(ctx context.Context, node push.NodeID, req push.RevokeRequest) (push.DisconnectAnswer, error) {
 	var answer push.DisconnectAnswer

@@ -186,18 +186,37 @@ func (r *Registry) Nodes(ctx context.Context, want []push.NodeID) (map[push.Node
 
 // Live returns every lease that is alive, as it was after the call began.
 func (r *Registry) Live(ctx context.Context) ([]Lease, error) {
+	held, err := r.Held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var live []Lease
+	for _, l := range held {
+		live = append(live, l.Lease)
+	}
+	return live, nil
+}
+
+// A HeldLease is a lease that is alive.
+type HeldLease struct {
+	Lease
+	Left time.Duration // how long it lasts if it is not renewed
+}
+
+// Held returns what [Registry.Live] does, and how long each lease lasts.
+func (r *Registry) Held(ctx context.Context) ([]HeldLease, error) {
 	c, err := r.leasesSince(ctx, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	now := r.Now()
-	var live []Lease
+	var held []HeldLease
 	for _, l := range c.leases {
-		if l.until.After(now) {
-			live = append(live, l.Lease)
+		if left := l.until.Sub(now); left > 0 {
+			held = append(held, HeldLease{l.Lease, left})
 		}
 	}
-	return live, nil
+	return held, nil
 }
 
 // pick returns the wanted leases that c has and that have not ended; all is

@@ -29,6 +29,15 @@ func TestLive(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("Live = %v, want %v", got, want)
 			}
+			held, err := r.Held(t.Context())
+			if err != nil || len(held) != len(want) {
+				t.Errorf("Held = %v, %v, want %d leases", held, err, len(want))
+			}
+			for _, l := range held {
+				if l.Left <= 0 || l.Left > 15*time.Second || !slices.Contains(want, l.Lease) {
+					t.Errorf("Held has %+v, want one of %v that lasts up to 15 s", l, want)
+				}
+			}
 		}
 		want()
 		for _, l := range []registry.Lease{{Node: "n1"}, {Node: "n2", Draining: true}, {Node: "n3"}} {

@@ -33,6 +33,13 @@ func NewRegistry(program string) *prometheus.Registry {
 	return reg
 }
 
+// Version returns the version of the program's module as the build noted it,
+// "unknown" where it did not.
+func Version() string {
+	version, _ := build()
+	return version
+}
+
 // build returns the version of the main module and the revision it was built
 // from, "unknown" where the build did not note them.
 func build() (version, revision string) {

@@ -6,6 +6,7 @@
 //	DELETE /v1/messages/{id...}         takes a scheduled message back
 //	GET    /v1/users/{id}               a user's connections and devices
 //	DELETE /v1/users/{id}/connections   closes them
+//	GET    /v1/nodes                    the push nodes that are alive
 //	POST   /v1/revocations              has tokens count no more
 //	GET    /v1/parked                   what could not be delivered
 //	POST   /v1/parked/{id...}/replay    tries it again
@@ -118,6 +119,7 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	h.mux.HandleFunc("DELETE /v1/sources/{source}", h.deleteSource)
 	h.mux.HandleFunc("GET /v1/users/{id}", h.user)
 	h.mux.HandleFunc("DELETE /v1/users/{id}/connections", h.kick)
+	h.mux.HandleFunc("GET /v1/nodes", h.listNodes)
 	h.mux.HandleFunc("POST /v1/revocations", h.revoke)
 	h.mux.HandleFunc("GET /v1/parked", h.parked)
 	h.mux.HandleFunc("POST /v1/parked/{rest...}", h.replay)

@@ -35,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		orders: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_orders_total",
 			Help: "Questions and orders about messages and users that were carried out, by kind; refused ones count as requests refused."},
-			[]string{"order"}), // state, cancel, user, kick, revoke, parked, replay, discard, sources, put_source, delete_source
+			[]string{"order"}), // state, cancel, user, nodes, kick, revoke, parked, replay, discard, sources, put_source, delete_source
 		webhooks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_webhooks_total",
 			Help: "Deliveries by source and outcome: accepted, repeated, no_rule_matched, nobody, rule_failed, challenge, unknown_source, or the code of the problem."},

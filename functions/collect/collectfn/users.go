@@ -18,6 +18,7 @@ type Questions interface {
 	Info(ctx context.Context, req push.InfoRequest) (push.InfoAnswer, error)
 	Disconnect(ctx context.Context, req push.DisconnectRequest) (push.DisconnectAnswer, error)
 	Revoke(ctx context.Context, req push.RevokeRequest) (push.DisconnectAnswer, error)
+	Nodes(ctx context.Context) (push.NodesAnswer, error)
 }
 
 // A userState is what is known of a user.

@@ -48,6 +48,7 @@ type Registry interface {
 	InTerm(ctx context.Context, t push.Term) (bool, error)
 	Nodes(ctx context.Context, want []push.NodeID) (map[push.NodeID]registry.Lease, error)
 	Live(ctx context.Context) ([]registry.Lease, error)
+	Held(ctx context.Context) ([]registry.HeldLease, error)
 	RemoveRoutes(ctx context.Context, node push.NodeID, routes []registry.ChannelRoute) error
 	Now() time.Time
 	Ready(ctx context.Context) error
@@ -69,6 +70,7 @@ type Store interface {
 type Nodes interface {
 	Deliver(ctx context.Context, node push.NodeID, req push.DeliverRequest) (push.DeliverAnswer, error)
 	Info(ctx context.Context, node push.NodeID, req push.InfoRequest) (push.InfoAnswer, error)
+	Status(ctx context.Context, node push.NodeID) (push.NodeStatus, error)
 	Disconnect(ctx context.Context, node push.NodeID, req push.DisconnectRequest) (push.DisconnectAnswer, error)
 	Revoke(ctx context.Context, node push.NodeID, req push.RevokeRequest) (push.DisconnectAnswer, error)
 }
@@ -152,8 +154,8 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 }
 
 // Public returns the handler of Dispatch's port: POST /v1/dispatch, and the
-// questions info, disconnect and revoke below it, for callers whose signature is
-// good, /healthz and /readyz for anybody.
+// questions info, disconnect, revoke and nodes below it, for callers whose
+// signature is good, /healthz and /readyz for anybody.
 func (h *Handler) Public(callers *signature.Verifier) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/dispatch", signature.Require(callers, MaxBody, h))
@@ -162,6 +164,7 @@ func (h *Handler) Public(callers *signature.Verifier) http.Handler {
 	questions.HandleFunc("POST /v1/dispatch/info", h.info)
 	questions.HandleFunc("POST /v1/dispatch/disconnect", h.disconnect)
 	questions.HandleFunc("POST /v1/dispatch/revoke", h.revoke)
+	questions.HandleFunc("POST /v1/dispatch/nodes", h.listNodes)
 	mux.Handle("POST /v1/dispatch/", signature.Require(callers, maxQuestion, questions))
 	health := serve.Health(h.log,
 		serve.Check{Name: "redis", Probe: h.reg.Ready},

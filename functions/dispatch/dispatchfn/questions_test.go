@@ -149,6 +149,8 @@ func TestBadQuestions(t *testing.T) {
 		"both revoked":    {"/v1/dispatch/revoke", `{"user":"42","jti":"t"}`, 400},
 		"other question":  {"/v1/dispatch/other", `{}`, 404},
 		"no nodes":        {"/v1/dispatch/info", `{"user":"42"}`, 200},
+		"none to list":    {"/v1/dispatch/nodes", `{}`, 200},
+		"list of whom":    {"/v1/dispatch/nodes", `{"user":"42"}`, 400},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
