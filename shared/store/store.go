@@ -36,14 +36,15 @@ type Store interface {
 	Cursors
 	Control
 	Sources
+	Deliveries
 
 	// Prepare creates tables, collections and indexes, where they are missing.
 	// It may be called by several processes at once.
 	Prepare(ctx context.Context) error
 	// Sweep removes what has outlived its time at now: inbox entries past their
 	// expiry, messages past it by push.RepeatWindow, and so long too what devices
-	// were spared; cursors idle for CursorIdle; what is parked or cancelled, and
-	// revocations, past their Until. It reports how many records went.
+	// were spared; cursors idle for CursorIdle; what is parked or cancelled,
+	// revocations and deliveries, past their Until. It reports how many records went.
 	Sweep(ctx context.Context, now time.Time) (int, error)
 	// Ping asks whether the store answers.
 	Ping(ctx context.Context) error

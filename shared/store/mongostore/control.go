@@ -123,6 +123,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 		{s.outbox, until("until", now)},
 		{s.spared, until("expires", now.Add(-push.RepeatWindow))},
 		{s.control, until("until", now)},
+		{s.deliveries, until("until", now)},
 	} {
 		for {
 			n, err := s.sweepStep(ctx, over.collection, over.filter)

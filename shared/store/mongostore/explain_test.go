@@ -79,6 +79,11 @@ func TestIndexed(t *testing.T) {
 		"revocations":              {s.control, revokedAt(now), nil},
 		"sources":                  {s.sources, otherSources(""), nil},
 		"other sources":            {s.sources, otherSources("a"), nil},
+		"deliveries":               {s.deliveries, deliveriesBetween(store.DeliveriesQuery{Source: "a"}), descending("place")},
+		"oldest deliveries":        {s.deliveries, deliveriesBetween(store.DeliveriesQuery{Source: "a", After: store.DeliveryPlace{At: now}}), ascending("place")},
+		"deliveries by outcome":    {s.deliveries, deliveriesBetween(store.DeliveriesQuery{Source: "a", Outcome: "b", Before: store.DeliveryPlace{At: now}}), descending("place")},
+		"trimmed deliveries":       {s.deliveries, deliveriesUpTo("a", "b"), nil},
+		"old deliveries":           {s.deliveries, until("until", now), nil},
 		"idle cursors":             {s.cursors, until("updated", now), nil},
 	}
 	for name, tt := range tests {

@@ -43,6 +43,9 @@ func (s *Store) indexes() []index {
 		{collection: s.spared, keys: ascending("expires"), ttl: push.RepeatWindow + clockGrace},
 		{collection: s.control, keys: ascending("until"), ttl: clockGrace},
 		{collection: s.cursors, keys: ascending("updated"), ttl: store.CursorIdle},
+		{collection: s.deliveries, keys: bson.D{{Key: "source", Value: 1}, {Key: "place", Value: 1}, {Key: "size", Value: 1}}},
+		{collection: s.deliveries, keys: bson.D{{Key: "source", Value: 1}, {Key: "outcome", Value: 1}, {Key: "place", Value: 1}}},
+		{collection: s.deliveries, keys: ascending("until"), ttl: clockGrace},
 	}
 }
 

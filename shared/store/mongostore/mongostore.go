@@ -8,14 +8,16 @@
 //
 // The collections, and what their _id is:
 //
-//	messages  the message's id
-//	inbox     CHANNEL*MESSAGE, so that a move to another offset is one update
-//	outbox    the message's id
-//	cursors   USER*DEVICE*CHANNEL
-//	spared    USER*DEVICE*CHANNEL*FIRST-LAST
-//	control   "term", "epoch", and what is revoked
+//	messages    the message's id
+//	inbox       CHANNEL*MESSAGE, so that a move to another offset is one update
+//	outbox      the message's id
+//	cursors     USER*DEVICE*CHANNEL
+//	spared      USER*DEVICE*CHANNEL*FIRST-LAST
+//	control     "term", "epoch", and what is revoked
+//	sources     the source's name
+//	deliveries  SOURCE*DELIVERY
 //
-// No channel, user or device holds a '*', so joined names are unambiguous.
+// No channel, user, device or source holds a '*', so joined names are unambiguous.
 // Times are dates, in milliseconds; a time that is not set is left out.
 package mongostore
 
@@ -65,20 +67,22 @@ func (c Config) withDefaults(maxUpdates int) Config {
 // from several goroutines. Nothing of it runs while no call does, apart from the
 // driver's own watch over its servers.
 type Store struct {
-	cfg      Config
-	client   *mongo.Client
-	db       *mongo.Database
-	messages *mongo.Collection
-	inbox    *mongo.Collection
-	outbox   *mongo.Collection
-	cursors  *mongo.Collection
-	spared   *mongo.Collection
-	control  *mongo.Collection
-	sources  *mongo.Collection
+	cfg        Config
+	client     *mongo.Client
+	db         *mongo.Database
+	messages   *mongo.Collection
+	inbox      *mongo.Collection
+	outbox     *mongo.Collection
+	cursors    *mongo.Collection
+	spared     *mongo.Collection
+	control    *mongo.Collection
+	sources    *mongo.Collection
+	deliveries *mongo.Collection
 
 	inserting *batcher[store.Record, store.Insertion]
 	placing   *batcher[store.InboxEntry, store.Placement]
 	advancing *batcher[store.Cursor, struct{}]
+	keeping   *batcher[store.Delivery, struct{}]
 }
 
 var _ store.Store = (*Store)(nil)
@@ -116,6 +120,7 @@ func Open(uri string, cfg Config) (*Store, error) {
 	s.inserting = newBatcher(cfg, s.insertMessages)
 	s.placing = newBatcher(cfg, s.writeInbox)
 	s.advancing = newBatcher(cfg, s.advanceCursors)
+	s.keeping = newBatcher(cfg, s.putDeliveries)
 	return s, nil
 }
 
@@ -128,6 +133,7 @@ func (s *Store) use(db *mongo.Database) {
 	s.cursors = db.Collection("cursors")
 	s.spared = db.Collection("spared")
 	s.sources = db.Collection("sources")
+	s.deliveries = db.Collection("deliveries")
 	// A term that a failover could take back must not be acted upon.
 	s.control = db.Collection("control", options.Collection().SetReadConcern(readconcern.Majority()))
 }
@@ -137,6 +143,7 @@ func (s *Store) Close() error {
 	s.inserting.close()
 	s.placing.close()
 	s.advancing.close()
+	s.keeping.close()
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
 	defer cancel()
 	if err := s.client.Disconnect(ctx); err != nil && classify(err) != errClosed {

@@ -108,6 +108,25 @@ var schema = [][]string{{
 		definition BLOB    NOT NULL,
 		updated    INTEGER NOT NULL
 	) WITHOUT ROWID`,
+}, {
+	`CREATE TABLE deliveries (
+		source   TEXT    NOT NULL,
+		id       TEXT    NOT NULL,
+		received INTEGER NOT NULL,
+		last     INTEGER NOT NULL,
+		until    INTEGER NOT NULL,
+		receipts INTEGER NOT NULL,
+		replays  INTEGER NOT NULL,
+		outcome  TEXT    NOT NULL,
+		settled  INTEGER NOT NULL,
+		size     INTEGER NOT NULL,
+		detail   BLOB,
+		body     BLOB,
+		PRIMARY KEY (source, id)
+	)`,
+	`CREATE INDEX deliveries_place ON deliveries (source, received, id, size)`,
+	`CREATE INDEX deliveries_outcome ON deliveries (source, outcome, received, id)`,
+	`CREATE INDEX deliveries_until ON deliveries (until)`,
 }}
 
 // Prepare creates the tables, unless this or another process did, and brings

@@ -147,9 +147,19 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		},
 		"ListSources":  func(ctx context.Context) error { return second(s.ListSources(ctx)) },
 		"RemoveSource": func(ctx context.Context) error { return second(s.RemoveSource(ctx, "a")) },
-		"Term":         func(ctx context.Context) error { return second(s.Term(ctx)) },
-		"SwapTerm":     func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
-		"Epoch":        func(ctx context.Context) error { return second(s.Epoch(ctx)) },
+		"PutDeliveries": func(ctx context.Context) error {
+			return s.PutDeliveries(ctx, []store.Delivery{delivery("d", 0)})
+		},
+		"ListDeliveries": func(ctx context.Context) error {
+			return second(s.ListDeliveries(ctx, store.DeliveriesQuery{Source: "a"}))
+		},
+		"LoadDelivery":    func(ctx context.Context) error { return second(s.LoadDelivery(ctx, "a", "d")) },
+		"JudgeDeliveries": func(ctx context.Context) error { return s.JudgeDeliveries(ctx, []store.Delivery{delivery("d", 0)}) },
+		"CountReplay":     func(ctx context.Context) error { return second(s.CountReplay(ctx, "a", "d")) },
+		"TrimDeliveries":  func(ctx context.Context) error { return second(s.TrimDeliveries(ctx, "a", 1, 1)) },
+		"Term":            func(ctx context.Context) error { return second(s.Term(ctx)) },
+		"SwapTerm":        func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
+		"Epoch":           func(ctx context.Context) error { return second(s.Epoch(ctx)) },
 	}
 }
 
