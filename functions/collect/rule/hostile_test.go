@@ -60,7 +60,7 @@ func TestHostile(t *testing.T) {
 		"split into letters":            {"body.split('')", long, KindCost},
 		"search of the worst case":      {"body.indexOf(body.substring(1) + 'b')", long, KindCost},
 		"pattern on a long text":        {"body.matches('(a?){50}a{50}$')", long, KindCost},
-		"pattern in a loop":             {"[1,2,3,4,5,6,7,8,9,10].map(x, body.matches('(a?){30}a{30}b$'))", `"` + strings.Repeat("a", 32_000) + `"`, KindCost},
+		"pattern in a loop":             {"[1,2,3].map(x, body.matches('(a?){30}a{30}b$'))", `"` + strings.Repeat("a", 32_000) + `"`, KindCost},
 		"deep body":                     {"body", strings.Repeat("[", 9000) + strings.Repeat("]", 9000), KindResult},
 		"deep body compared":            {"body == body", strings.Repeat("[", 9000) + strings.Repeat("]", 9000), ""},
 		"deep tree made":                {mapped("dyn([[[[[x]]]]])", "1", 30), `{}`, KindResult},

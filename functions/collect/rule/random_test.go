@@ -98,7 +98,7 @@ func randomRules(t testing.TB, r *rand.Rand, n int) []*Rule {
 	c := newCompiler(t)
 	var rules []*Rule
 	for len(rules) < n {
-		spec := Spec{Name: "r", To: To{Users: "dyn(body).?a", All: "true"}, Data: randomExpression(r, 1+r.IntN(4))}
+		spec := Spec{Name: "r", To: To{Users: "dyn(body).?a", All: "true"}, Data: randomExpression(r, 1+r.IntN(3))}
 		if r.IntN(2) == 0 {
 			spec.When = randomExpression(r, 2)
 			spec.To.Users = randomExpression(r, 2)
