@@ -115,6 +115,9 @@ func (l *Live) Check(ctx context.Context, name string, definition []byte) (*Sour
 	return ParseSource(ctx, name, definition, l.compiler, l.resolve)
 }
 
+// CheckRules reads rules that are to be tried, as [ParseRules] does.
+func (l *Live) CheckRules(text []byte) ([]*rule.Rule, error) { return ParseRules(text, l.compiler) }
+
 // list reads the store and reports whether something has changed. What was there
 // stays if the store is away.
 func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {

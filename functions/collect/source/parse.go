@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -56,6 +57,27 @@ func ParseSource(ctx context.Context, name string, text []byte, compiler *rule.C
 		return nil, errors.Join(p.faults...)
 	}
 	return s, nil
+}
+
+// ParseRules reads what stands under rules of a source, in YAML or JSON: one rule
+// or a list of them. Its errors are those of [Parse].
+func ParseRules(text []byte, compiler *rule.Compiler) ([]*rule.Rule, error) {
+	root, err := document(text)
+	if err != nil {
+		return nil, err
+	}
+	if root == nil {
+		return nil, &Fault{Reason: "there is no rule in it"}
+	}
+	p := parse{compiler: compiler}
+	rules := p.ruleList(root, "rules")
+	if len(p.faults) > 0 {
+		return nil, errors.Join(p.faults...)
+	}
+	if len(rules) == 0 {
+		return nil, &Fault{Reason: "there is no rule in it"}
+	}
+	return rules, nil
 }
 
 // document returns the one document of a file, nil if it is empty.
@@ -123,7 +145,7 @@ func (p *parse) file(root ast.Node, set *Set) {
 
 func (p *parse) source(name string, node ast.Node, path string) *Source {
 	s := &Source{Name: name}
-	m, ok := p.mapping(node, path, []string{"verify", "custom", "secrets", "retired", "rules"})
+	m, ok := p.mapping(node, path, []string{"verify", "custom", "secrets", "retired", "retain", "rules"})
 	if !ok {
 		return s
 	}
@@ -136,8 +158,22 @@ func (p *parse) source(name string, node ast.Node, path string) *Source {
 		}
 		s.Receiver = receiver
 	}
+	s.Retain = p.retain(m)
 	s.Rules = p.rules(m)
 	return s
+}
+
+// retain reads how long deliveries are kept.
+func (p *parse) retain(m mapping) time.Duration {
+	text := p.scalar(m, "retain")
+	if text == "" {
+		return DefaultRetain
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > MaxRetain {
+		p.fault(m.at("retain"), m.in("retain"), `must be a duration up to %s, such as "72h", or 0 to keep none`, MaxRetain)
+	}
+	return d
 }
 
 // scheme reads how the source signs.
@@ -248,18 +284,23 @@ func (p *parse) rules(m mapping) []*rule.Rule {
 		p.fault(m.node, path, "is missing: without a rule nothing is sent")
 		return nil
 	}
-	var rules []*rule.Rule
+	rules := p.ruleList(f.value, path)
+	if len(rules) == 0 {
+		p.fault(f.key, path, "is empty: without a rule nothing is sent")
+	}
+	return rules
+}
+
+// ruleList reads one rule or a list of them.
+func (p *parse) ruleList(value ast.Node, path string) (rules []*rule.Rule) {
 	names := make(map[string]bool)
-	for i, node := range p.list(f.value, path, maxRules) {
+	for i, node := range p.list(value, path, maxRules) {
 		r, name := p.rule(node, fmt.Sprintf("%s[%d]", path, i), i)
 		if names[name] {
 			p.fault(node, fmt.Sprintf("%s[%d].name", path, i), "two rules are named %q", clip(name))
 		}
 		names[name] = true
 		rules = append(rules, r)
-	}
-	if len(rules) == 0 {
-		p.fault(f.key, path, "is empty: without a rule nothing is sent")
 	}
 	return rules
 }

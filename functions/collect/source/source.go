@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"pushcluster/functions/collect/rule"
+	"pushcluster/shared/push"
 	"pushcluster/shared/signature"
 )
 
@@ -37,12 +38,21 @@ const (
 	maxSecrets = 10  // of one source
 )
 
+// How long deliveries are kept: where the source does not say, and at most.
+const (
+	DefaultRetain = 7 * 24 * time.Hour
+	MaxRetain     = push.MaxTTL
+)
+
 // A Source is one business system. It may be used by several goroutines.
 type Source struct {
 	Name     string
 	Verify   string // the preset, or "custom"
 	Receiver *signature.Receiver
 	Rules    []*rule.Rule // tried one after the other, each may make a message
+	// Retain is how long its deliveries are kept, to be looked at and replayed;
+	// 0: none is.
+	Retain time.Duration
 	// UpdatedAt is when a source of the store was put there; zero for the file's.
 	UpdatedAt time.Time
 }
