@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"pushcluster/pushnode/hub"
@@ -23,6 +24,8 @@ func (n *Node) Internal(callers *signature.Verifier) http.Handler {
 	mux.HandleFunc("POST /v1/node/info", n.info)
 	mux.HandleFunc("POST /v1/node/revoke", n.revoke)
 	mux.HandleFunc("POST /v1/node/status", n.status)
+	mux.HandleFunc("POST /v1/node/subscribe", n.subscribeUser)
+	mux.HandleFunc("POST /v1/node/unsubscribe", n.unsubscribeUser)
 	return signature.Require(callers, maxDeliver, mux)
 }
 
@@ -66,17 +69,22 @@ func (n *Node) deliver(w http.ResponseWriter, r *http.Request) {
 	serve.JSON(w, http.StatusOK, answer)
 }
 
-// disconnect closes a user's connections, or those of one device.
+// disconnect closes a user's connections, or those of one device, or one.
 func (n *Node) disconnect(w http.ResponseWriter, r *http.Request) {
 	var req push.DisconnectRequest
-	if p := serve.Decode(w, r, 4<<10, &req); p != nil {
+	if p := serve.Decode(w, r, maxOrder, &req); p != nil {
 		serve.Problem(w, r, p)
+		return
+	}
+	code, err := push.CustomClose(req.Code, req.Reason)
+	if err != nil {
+		serve.Problem(w, r, push.NewProblem(push.CodeBadRequest, "%v", err))
 		return
 	}
 	var answer push.DisconnectAnswer
 	for _, c := range n.clientsOf(req.User) {
-		if req.Device == "" || c.device == req.Device {
-			c.close(push.CloseForced)
+		if (req.Device == "" || c.device == req.Device) && (req.Client == "" || c.id == req.Client) && !slices.Contains(req.Except, c.id) {
+			c.close(code)
 			answer.Closed++
 		}
 	}

@@ -34,6 +34,7 @@ type client struct {
 	refused time.Time // connect was answered with an error; nothing more is heard
 
 	connected  atomic.Bool   // the connect command succeeded
+	greeted    chan struct{} // closed when the reply to connect is queued, and news may follow it
 	recovering chan struct{} // holds a token while a recovery reads and writes a page
 
 	mu        sync.Mutex // guards what follows; not held while sending

@@ -86,6 +86,7 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	c.mu.Unlock()
 	c.reply(cmd.Id, &protocol.Reply{Connect: result})
 	c.connected.Store(true) // pings may follow the reply now
+	close(c.greeted)
 	for _, j := range joins {
 		c.release(j)
 	}

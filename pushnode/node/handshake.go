@@ -74,7 +74,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 	c.id = uuid.NewString()
 	c.opened = time.Now()
 	c.subs = make(map[push.Channel]*following)
-	c.recovering = make(chan struct{}, 1)
+	c.greeted, c.recovering = make(chan struct{}), make(chan struct{}, 1)
 	if !n.admit(c) {
 		c.close(push.CloseShutdown)
 		c.abort(gone)

@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"pushcluster/pushnode/hub"
+	"pushcluster/shared/push"
 )
 
 // metrics are what a node counts. Labels are bounded: outcomes and reasons of
@@ -12,7 +13,7 @@ import (
 type metrics struct {
 	connects       *prometheus.CounterVec
 	refused        *prometheus.CounterVec
-	closed         *prometheus.CounterVec
+	closed         closedVec
 	slow           *prometheus.CounterVec
 	dropped        *prometheus.CounterVec
 	entries        *prometheus.CounterVec
@@ -41,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 	return &metrics{
 		connects:       vec("connects_total", "Connect commands, by outcome.", "outcome"),
 		refused:        vec("handshakes_refused_total", "Handshakes that were refused, by reason.", "reason"),
-		closed:         vec("connections_closed_total", "Connections closed, by the reason of the close code.", "reason"),
+		closed:         closedVec{vec("connections_closed_total", "Connections closed, by the reason of the close code; custom: one that a business system chose.", "reason")},
 		slow:           vec("slow_total", "Connections that could not keep up, by what showed it: queue_full, write_timeout, blocked.", "reason"),
 		dropped:        vec("dropped_total", "What was not sent or kept, by reason.", "reason"),
 		entries:        vec("entries_total", "Entries that Dispatch delivered, by outcome.", "outcome"),
@@ -54,6 +55,17 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		cursorsWritten: counter("cursors_written_total", "Cursors written to the store."),
 		cursorFailures: counter("cursor_writes_failed_total", "Batches of cursors that the store did not take; they wait."),
 	}
+}
+
+// A closedVec counts connections by the reasons of close codes that this project
+// has; any other is "custom", for whoever orders a disconnect may write anything.
+type closedVec struct{ *prometheus.CounterVec }
+
+func (v closedVec) WithLabelValues(reason string) prometheus.Counter {
+	if reason != gone.Reason && !push.KnownReason(reason) {
+		reason = "custom"
+	}
+	return v.CounterVec.WithLabelValues(reason)
 }
 
 // outcomeNames are the labels of hub outcomes.

@@ -68,6 +68,16 @@ func (a *Asker) Disconnect(ctx context.Context, req push.DisconnectRequest) (pus
 	return ask[push.DisconnectAnswer](ctx, a, "/v1/dispatch/disconnect", req)
 }
 
+// Subscribe has connections of a user subscribed to a topic.
+func (a *Asker) Subscribe(ctx context.Context, req push.SubscribeRequest) (push.SubscriptionAnswer, error) {
+	return ask[push.SubscriptionAnswer](ctx, a, "/v1/dispatch/subscribe", req)
+}
+
+// Unsubscribe has subscriptions of a user's connections to a topic ended.
+func (a *Asker) Unsubscribe(ctx context.Context, req push.UnsubscribeRequest) (push.SubscriptionAnswer, error) {
+	return ask[push.SubscriptionAnswer](ctx, a, "/v1/dispatch/unsubscribe", req)
+}
+
 // Revoke has connections closed whose tokens were revoked.
 func (a *Asker) Revoke(ctx context.Context, req push.RevokeRequest) (push.DisconnectAnswer, error) {
 	return ask[push.DisconnectAnswer](ctx, a, "/v1/dispatch/revoke", req)

@@ -53,6 +53,12 @@ func TestAsk(t *testing.T) {
 		"disconnect": {func(a *Asker) (any, error) {
 			return a.Disconnect(t.Context(), push.DisconnectRequest{User: "42", Device: "d"})
 		}, "/v1/dispatch/disconnect", `{"user":"42","device":"d"}`, closed},
+		"subscribe": {func(a *Asker) (any, error) {
+			return a.Subscribe(t.Context(), push.SubscribeRequest{User: "42", Channel: "news"})
+		}, "/v1/dispatch/subscribe", `{"user":"42","channel":"news"}`, push.SubscriptionAnswer{Connections: 2}},
+		"unsubscribe": {func(a *Asker) (any, error) {
+			return a.Unsubscribe(t.Context(), push.UnsubscribeRequest{User: "42", Channel: "news", Client: "c"})
+		}, "/v1/dispatch/unsubscribe", `{"user":"42","channel":"news","client":"c"}`, push.SubscriptionAnswer{Connections: 1}},
 		"revoke": {func(a *Asker) (any, error) {
 			return a.Revoke(t.Context(), push.RevokeRequest{Revocation: push.Revocation{User: "42", At: at, Until: at}})
 		}, "/v1/dispatch/revoke", `{"user":"42","at":"2030-01-01T00:00:00Z","until":"2030-01-01T00:00:00Z"}`, closed},

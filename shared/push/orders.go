@@ -1,6 +1,10 @@
 package push
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
 // What is asked of nodes, and of Dispatch about all nodes. Dispatch's answers
 // name the nodes that did not answer it in time: what those hold is not in them.
@@ -25,11 +29,31 @@ type OpenConnection struct {
 }
 
 // A DisconnectRequest closes the connections of a user, or of one device of a
-// user: POST /v1/node/disconnect on one node, POST /v1/dispatch/disconnect on
-// all.
+// user, or one of them: POST /v1/node/disconnect on one node, POST
+// /v1/dispatch/disconnect on all.
 type DisconnectRequest struct {
 	User   UserID `json:"user"`
 	Device Device `json:"device,omitempty"` // empty: every device
+	Client string `json:"client,omitempty"` // the connection's id as its client knows it; empty: every one
+	// Except names connections that stay open, by the same ids.
+	Except []string `json:"except,omitempty"`
+	// Code and Reason close with another close code than 3503: see [CustomClose].
+	Code   int    `json:"code,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Check returns nil if r can be carried out, else an error that says why not.
+func (r *DisconnectRequest) Check() error {
+	if len(r.Except) > maxExcept {
+		return fmt.Errorf("%d connections are to stay, more than %d", len(r.Except), maxExcept)
+	}
+	for _, id := range r.Except {
+		if err := checkClient(id); err != nil {
+			return err
+		}
+	}
+	_, err := CustomClose(r.Code, r.Reason)
+	return errors.Join(r.User.Check(), r.Device.Check(), checkClient(r.Client), err)
 }
 
 // A DisconnectAnswer says how many connections were closed.

@@ -22,6 +22,11 @@ type nodes struct {
 	unanswered []push.NodeID
 	open       map[push.UserID][]push.OpenConnection
 	revoked    []push.Revocation
+	refused    int // by a subscribe
+
+	subscribed   []push.SubscribeRequest
+	unsubscribed []push.UnsubscribeRequest
+	disconnected []push.DisconnectRequest
 }
 
 func (n *nodes) Info(_ context.Context, req push.InfoRequest) (push.InfoAnswer, error) {
@@ -42,12 +47,33 @@ func (n *nodes) Nodes(context.Context) (push.NodesAnswer, error) {
 	return push.NodesAnswer{Nodes: []push.NodeInfo{{Node: "10.0.0.1:8811~A", Address: "10.0.0.1:8811", LeaseLeft: "12s"}}}, nil
 }
 
+func (n *nodes) Subscribe(_ context.Context, req push.SubscribeRequest) (push.SubscriptionAnswer, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.away {
+		return push.SubscriptionAnswer{}, errors.New("away")
+	}
+	n.subscribed = append(n.subscribed, req)
+	return push.SubscriptionAnswer{Connections: len(n.open[req.User]), Refused: n.refused, Unanswered: n.unanswered}, nil
+}
+
+func (n *nodes) Unsubscribe(_ context.Context, req push.UnsubscribeRequest) (push.SubscriptionAnswer, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.away {
+		return push.SubscriptionAnswer{}, errors.New("away")
+	}
+	n.unsubscribed = append(n.unsubscribed, req)
+	return push.SubscriptionAnswer{Connections: len(n.open[req.User]), Unanswered: n.unanswered}, nil
+}
+
 func (n *nodes) Disconnect(_ context.Context, req push.DisconnectRequest) (push.DisconnectAnswer, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.away {
 		return push.DisconnectAnswer{}, errors.New("away")
 	}
+	n.disconnected = append(n.disconnected, req)
 	before := len(n.open[req.User])
 	n.open[req.User] = slices.DeleteFunc(n.open[req.User], func(c push.OpenConnection) bool {
 		return req.Device == "" || req.Device == c.Device

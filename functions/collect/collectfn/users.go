@@ -19,6 +19,8 @@ type Questions interface {
 	Disconnect(ctx context.Context, req push.DisconnectRequest) (push.DisconnectAnswer, error)
 	Revoke(ctx context.Context, req push.RevokeRequest) (push.DisconnectAnswer, error)
 	Nodes(ctx context.Context) (push.NodesAnswer, error)
+	Subscribe(ctx context.Context, req push.SubscribeRequest) (push.SubscriptionAnswer, error)
+	Unsubscribe(ctx context.Context, req push.UnsubscribeRequest) (push.SubscriptionAnswer, error)
 }
 
 // A userState is what is known of a user.

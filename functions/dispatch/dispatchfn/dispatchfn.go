@@ -73,6 +73,8 @@ type Nodes interface {
 	Status(ctx context.Context, node push.NodeID) (push.NodeStatus, error)
 	Disconnect(ctx context.Context, node push.NodeID, req push.DisconnectRequest) (push.DisconnectAnswer, error)
 	Revoke(ctx context.Context, node push.NodeID, req push.RevokeRequest) (push.DisconnectAnswer, error)
+	Subscribe(ctx context.Context, node push.NodeID, req push.SubscribeRequest) (push.SubscriptionAnswer, error)
+	Unsubscribe(ctx context.Context, node push.NodeID, req push.UnsubscribeRequest) (push.SubscriptionAnswer, error)
 }
 
 // A Config holds what may be tuned. Zero values stand for the defaults.
@@ -154,8 +156,8 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 }
 
 // Public returns the handler of Dispatch's port: POST /v1/dispatch, and the
-// questions info, disconnect, revoke and nodes below it, for callers whose
-// signature is good, /healthz and /readyz for anybody.
+// questions info, disconnect, revoke, nodes, subscribe and unsubscribe below it,
+// for callers whose signature is good, /healthz and /readyz for anybody.
 func (h *Handler) Public(callers *signature.Verifier) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/dispatch", signature.Require(callers, MaxBody, h))
@@ -165,6 +167,8 @@ func (h *Handler) Public(callers *signature.Verifier) http.Handler {
 	questions.HandleFunc("POST /v1/dispatch/disconnect", h.disconnect)
 	questions.HandleFunc("POST /v1/dispatch/revoke", h.revoke)
 	questions.HandleFunc("POST /v1/dispatch/nodes", h.listNodes)
+	questions.HandleFunc("POST /v1/dispatch/subscribe", h.subscribe)
+	questions.HandleFunc("POST /v1/dispatch/unsubscribe", h.unsubscribe)
 	mux.Handle("POST /v1/dispatch/", signature.Require(callers, maxQuestion, questions))
 	health := serve.Health(h.log,
 		serve.Check{Name: "redis", Probe: h.reg.Ready},

@@ -46,7 +46,7 @@ func (h *Handler) info(w http.ResponseWriter, r *http.Request) {
 // disconnect closes a user's connections, or those of one device, on all nodes.
 func (h *Handler) disconnect(w http.ResponseWriter, r *http.Request) {
 	var req push.DisconnectRequest
-	if !question(w, r, &req, func() error { return errors.Join(req.User.Check(), req.Device.Check()) }) {
+	if !question(w, r, &req, func() error { return req.Check() }) {
 		return
 	}
 	h.close(w, r, func(ctx context.Context, node push.NodeID) (push.DisconnectAnswer, error) {

@@ -1,0 +1,179 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/centrifugal/protocol"
+	"golang.org/x/sync/errgroup"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/serve"
+)
+
+// What business systems subscribe connections to while they are open.
+
+const (
+	maxOrder     = 8 << 10 // bytes of an order's body
+	ordersAtOnce = 8       // connections of one user that one order subscribes at a time
+)
+
+// serverUnsubscribe is what a client is told whose subscription the server ends.
+// Below 2500 it does not subscribe again by itself.
+var serverUnsubscribe = &protocol.Unsubscribe{Code: 2000, Reason: "server unsubscribe"}
+
+// subscribeUser subscribes a user's connections here to a topic: POST
+// /v1/node/subscribe.
+func (n *Node) subscribeUser(w http.ResponseWriter, r *http.Request) {
+	var req push.SubscribeRequest
+	if p := serve.Decode(w, r, maxOrder, &req); p != nil {
+		serve.Problem(w, r, p)
+		return
+	}
+	if err := req.Check(); err != nil {
+		serve.Problem(w, r, push.NewProblem(push.CodeBadRequest, "%v", err))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), n.cfg.CommandTimeout)
+	defer cancel()
+	var (
+		mu     sync.Mutex // guards answer
+		answer push.SubscriptionAnswer
+		g      errgroup.Group
+	)
+	g.SetLimit(ordersAtOnce)
+	for _, c := range n.clientsNamed(ctx, req.User, req.Client) {
+		g.Go(func() error {
+			err := c.subscribeByServer(ctx, &req)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil || errors.Is(err, errAlreadySubscribed):
+				answer.Connections++
+			case c.isClosing():
+			default:
+				answer.Refused++
+				n.log.Warn("order to subscribe not carried out", "client", c.id, "err", err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // none of them returns an error
+	serve.JSON(w, http.StatusOK, answer)
+}
+
+// unsubscribeUser ends the subscriptions of a user's connections here to a
+// topic: POST /v1/node/unsubscribe.
+func (n *Node) unsubscribeUser(w http.ResponseWriter, r *http.Request) {
+	var req push.UnsubscribeRequest
+	if p := serve.Decode(w, r, maxOrder, &req); p != nil {
+		serve.Problem(w, r, p)
+		return
+	}
+	if err := req.Check(); err != nil {
+		serve.Problem(w, r, push.NewProblem(push.CodeBadRequest, "%v", err))
+		return
+	}
+	var answer push.SubscriptionAnswer
+	for _, c := range n.clientsNamed(r.Context(), req.User, req.Client) {
+		if c.unsubscribeByServer(r.Context(), req.Channel) {
+			answer.Connections++
+		}
+	}
+	serve.JSON(w, http.StatusOK, answer)
+}
+
+// clientsNamed returns the connections of user that have connected, or the one
+// of them with this id. One whose client may know already that it has, because
+// its reply is being written, is waited for.
+func (n *Node) clientsNamed(ctx context.Context, user push.UserID, id string) []*client {
+	var list []*client
+	for _, c := range n.clientsOf(user) {
+		c.mu.Lock()
+		connected := !c.since.IsZero()
+		c.mu.Unlock()
+		if !connected || id != "" && id != c.id {
+			continue
+		}
+		select {
+		case <-c.greeted:
+			list = append(list, c)
+		case <-ctx.Done():
+		}
+	}
+	return list
+}
+
+// subscribeByServer subscribes the client to a topic as its token could have,
+// and tells it. What it lacks follows as ordinary publications.
+func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeRequest) error {
+	c.mu.Lock()
+	identity, have, given := c.identity, c.subs[req.Channel] != nil, 0
+	for _, f := range c.subs {
+		if f.server {
+			given++
+		}
+	}
+	c.mu.Unlock()
+	switch {
+	case have:
+		return errAlreadySubscribed
+	case given >= c.node.cfg.MaxSubscriptions:
+		return errLimitExceeded
+	}
+	if err := c.awaitRoom(ctx); err != nil {
+		return err
+	}
+	j := &join{server: true, maxBytes: pageBytes}
+	if req.Since != nil {
+		j.position = &position{req.Since.Offset, req.Since.Epoch}
+	}
+	cursors, err := c.loadCursors(ctx, identity.User)
+	if err != nil {
+		return err
+	}
+	if cur, ok := cursors[req.Channel]; ok {
+		j.cursor = &cur
+	}
+	if err = c.join(ctx, req.Channel, j); err == nil {
+		err = c.keepNewCursors(ctx, identity.User, []*join{j}, cursors)
+	}
+	if err != nil {
+		if !errors.Is(err, errAlreadySubscribed) {
+			c.leave(req.Channel)
+		}
+		return err
+	}
+	c.tell(&protocol.Push{Channel: string(req.Channel), Subscribe: &protocol.Subscribe{
+		Recoverable: true, Positioned: true, Epoch: j.result.Epoch, Offset: j.result.Offset, Data: protocol.Raw(req.Data),
+	}})
+	for _, p := range j.result.Publications {
+		c.tell(&protocol.Push{Channel: string(req.Channel), Pub: p})
+	}
+	c.release(j)
+	return nil
+}
+
+// unsubscribeByServer ends the client's subscription to a topic and tells it. It
+// reports whether there was one.
+func (c *client) unsubscribeByServer(ctx context.Context, name push.Channel) bool {
+	f := c.unfollow(name)
+	if f == nil {
+		return false
+	}
+	c.node.unsubscribe(f.sub)
+	c.tell(&protocol.Push{Channel: string(name), Unsubscribe: serverUnsubscribe})
+	if c.device != "" {
+		// As with a client that unsubscribes itself: what comes until the next time
+		// is not for it.
+		if err := c.node.cursors.remove(ctx, c.user, c.device, name); err != nil {
+			c.node.log.Warn("cursor not removed", "client", c.id, "err", err)
+		}
+	}
+	return true
+}
+
+// tell sends the client news that no command asked for.
+func (c *client) tell(news *protocol.Push) { c.reply(0, &protocol.Reply{Push: news}) }
