@@ -36,7 +36,8 @@ type Parking interface {
 	// message.
 	ListParked(ctx context.Context, q ParkedQuery) ([]ParkedEntry, error)
 	// ReplayParked has the parked entry of id wait again, due at the given time
-	// and as if it had been tried once, and reports whether there was one.
+	// and as if it had been tried once, and reports whether there was one. An
+	// ordered entry gets a new Sequence: others have passed it meanwhile.
 	ReplayParked(ctx context.Context, id push.MessageID, due time.Time) (bool, error)
 	// DiscardParked cancels the parked entry of id at the given time and reports
 	// whether there was one.

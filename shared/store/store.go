@@ -219,13 +219,21 @@ const (
 
 // Outbox keeps accepted messages whose hand-off to Dispatch is not confirmed,
 // and those that are to be delivered later.
+//
+// An entry with Channels is ordered: the messages of one channel are to go out
+// by rising Sequence. The store gives the Sequence and tells who is ahead of
+// whom; to hold back what has to wait is up to the claimant. An entry waits from
+// PutOutbox on, claimed or not, until it is confirmed, parked or cancelled.
 type Outbox interface {
 	// PutOutbox writes entries durably; one whose message is there already, in
-	// whatever state, is left as it is.
+	// whatever state, is left as it is. An ordered entry gets a Sequence above
+	// those of all that were put in calls which returned before this one began,
+	// and of those before it in entries.
 	PutOutbox(ctx context.Context, entries []OutboxEntry) error
-	// ClaimOutbox takes up to limit entries that are due at now and not claimed,
-	// the longest due first, and claims them until the given time, so that no
-	// other claimant gets them before.
+	// ClaimOutbox takes entries that are due at now and not claimed: up to limit
+	// ordered ones, the smallest Sequence first, and behind them up to limit of
+	// the others, the longest due first. It claims them until the given time, so
+	// that no other claimant gets them before.
 	ClaimOutbox(ctx context.Context, now, until time.Time, limit int) ([]OutboxEntry, error)
 	// ConfirmOutbox removes the entries of ids.
 	ConfirmOutbox(ctx context.Context, ids []push.MessageID) error
@@ -240,6 +248,16 @@ type Outbox interface {
 	// LoadOutbox returns the entries of those ids that have one, whatever their
 	// state.
 	LoadOutbox(ctx context.Context, ids []push.MessageID) (map[push.MessageID]OutboxRecord, error)
+
+	// AnyBacklog reports whether any ordered entry waits. It costs one small
+	// read, however many there are.
+	AnyBacklog(ctx context.Context) (bool, error)
+	// Backlog returns those of channels that an ordered entry waits for.
+	Backlog(ctx context.Context, channels []push.Channel) (map[push.Channel]bool, error)
+	// Ahead returns, by channel of entries, the first ordered entry that waits
+	// for it and is none of entries, if its Sequence is below the largest of
+	// theirs. What was put before the call is seen by it.
+	Ahead(ctx context.Context, entries []OutboxEntry) (map[push.Channel]Ahead, error)
 }
 
 // An OutboxEntry is one message that waits for its hand-off.
@@ -247,7 +265,18 @@ type OutboxEntry struct {
 	Message  push.MessageID
 	DueAt    time.Time // not to be tried before
 	Attempts int       // tries so far
-	Reason   string    // why the last try failed; nothing secret
+	Reason   string    // why the last try failed, or why there was none; nothing secret
+	// Channels are those that the message is for, each once. Without them the
+	// entry, such as that of a scheduled message, waits for no other one, and no
+	// other one for it.
+	Channels []push.Channel
+	Sequence int64 // of an ordered entry, from 1; the store gives it, and what a caller sets does not count
+}
+
+// An Ahead is an entry that others wait for.
+type Ahead struct {
+	Sequence int64
+	DueAt    time.Time
 }
 
 // Cursors keeps how far each device of a user has come in each channel.

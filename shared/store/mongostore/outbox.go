@@ -26,6 +26,8 @@ type outboxDoc struct {
 	Reason   string        `bson:"reason,omitempty"`
 	Claimed  bson.DateTime `bson:"claimed"` // until then; 0: not claimed
 	Claim    string        `bson:"claim,omitempty"`
+	Channels []string      `bson:"channels,omitempty"` // of an ordered entry
+	Sequence int64         `bson:"seq,omitempty"`      // of an ordered entry that waits
 
 	Parked    string        `bson:"parked,omitempty"` // see parkedKey
 	Cancelled bson.DateTime `bson:"cancelled,omitempty"`
@@ -33,7 +35,13 @@ type outboxDoc struct {
 }
 
 func (d *outboxDoc) entry() store.OutboxEntry {
-	return store.OutboxEntry{Message: push.MessageID(d.ID), DueAt: moment(d.Due), Attempts: d.Attempts, Reason: d.Reason}
+	e := store.OutboxEntry{
+		Message: push.MessageID(d.ID), DueAt: moment(d.Due), Attempts: d.Attempts, Reason: d.Reason, Sequence: d.Sequence,
+	}
+	for _, c := range d.Channels {
+		e.Channels = append(e.Channels, push.Channel(c))
+	}
+	return e
 }
 
 // PutOutbox writes entries; see [store.Outbox].
@@ -46,9 +54,23 @@ func (s *Store) PutOutbox(ctx context.Context, entries []store.OutboxEntry) erro
 		return fmt.Errorf("put into outbox: %w", err)
 	}
 	defer cancel()
+	ordered := 0
+	for i := range entries {
+		if len(entries[i].Channels) > 0 {
+			ordered++
+		}
+	}
+	sequence, err := s.sequences(ctx, ordered)
+	if err != nil {
+		return fmt.Errorf("put into outbox: %w", err)
+	}
 	documents := make([]outboxDoc, len(entries))
 	for i, e := range entries {
 		documents[i] = outboxDoc{ID: string(e.Message), Due: max(date(e.DueAt), 1), Attempts: e.Attempts, Reason: e.Reason}
+		if len(e.Channels) > 0 {
+			documents[i].Channels, documents[i].Sequence = texts(e.Channels), sequence
+			sequence++
+		}
 	}
 	if _, err := insert(ctx, s.outbox, documents); err != nil {
 		return fmt.Errorf("put into outbox: %w", err)
@@ -70,51 +92,69 @@ func (s *Store) ClaimOutbox(ctx context.Context, now, until time.Time, limit int
 		return nil, fmt.Errorf("claim from outbox: %w", err)
 	}
 	defer cancel()
+	ordered, err := s.claim(ctx, claimableOrdered(now), ascending("seq"), until, limit)
+	if err != nil {
+		return nil, fmt.Errorf("claim from outbox: %w", err)
+	}
+	plain, err := s.claim(ctx, claimablePlain(now), ascending("due"), until, limit)
+	if err != nil {
+		if len(ordered) == 0 {
+			return nil, fmt.Errorf("claim from outbox: %w", err)
+		}
+		plain = nil // they are claimed at the next look
+	}
+	slices.SortFunc(ordered, func(a, b store.OutboxEntry) int { return cmp.Compare(a.Sequence, b.Sequence) })
+	slices.SortFunc(plain, func(a, b store.OutboxEntry) int {
+		return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.Message, b.Message))
+	})
+	return append(ordered, plain...), nil
+}
+
+// claim claims up to limit of the entries that free matches, in the given order,
+// and returns them in no order.
+func (s *Store) claim(ctx context.Context, free, order bson.D, until time.Time, limit int) ([]store.OutboxEntry, error) {
 	var claimed []store.OutboxEntry
 	for range claimRounds {
-		got, lost, err := s.claimOnce(ctx, now, until, limit-len(claimed))
+		got, lost, err := s.claimOnce(ctx, free, order, until, limit-len(claimed))
 		if err != nil {
-			return nil, fmt.Errorf("claim from outbox: %w", err)
+			return nil, err
 		}
 		claimed = append(claimed, got...)
 		if lost == 0 || len(claimed) == limit {
 			break
 		}
 	}
-	slices.SortFunc(claimed, func(a, b store.OutboxEntry) int {
-		return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.Message, b.Message))
-	})
 	return claimed, nil
 }
 
 // claimOnce finds entries, puts its mark on those that are still free, and
 // reads which ones that were. It also tells how many it lost to others.
-func (s *Store) claimOnce(ctx context.Context, now, until time.Time, limit int) (claimed []store.OutboxEntry, lost int, err error) {
-	free, err := findAll[outboxDoc](ctx, s.outbox, claimable(now),
-		options.Find().SetSort(ascending("due")).SetLimit(int64(limit)).SetProjection(only("_id")))
-	if err != nil || len(free) == 0 {
+func (s *Store) claimOnce(ctx context.Context, free, order bson.D, until time.Time, limit int) (claimed []store.OutboxEntry, lost int, err error) {
+	found, err := findAll[outboxDoc](ctx, s.outbox, free,
+		options.Find().SetSort(order).SetLimit(int64(limit)).SetProjection(only("_id")))
+	if err != nil || len(found) == 0 {
 		return nil, 0, err
 	}
-	ids := make([]string, len(free))
-	for i := range free {
-		ids[i] = free[i].ID
+	ids := make([]string, len(found))
+	for i := range found {
+		ids[i] = found[i].ID
 	}
 	mark := rand.Text()
 	for part := range slices.Chunk(ids, maxIDs) {
-		_, err := s.outbox.UpdateMany(ctx, append(in("_id", part), claimable(now)...), bson.D{
+		_, err := s.outbox.UpdateMany(ctx, append(in("_id", part), free...), bson.D{
 			{Key: "$set", Value: bson.D{{Key: "claimed", Value: date(until)}, {Key: "claim", Value: mark}}},
 		})
 		if err != nil {
 			return nil, 0, classify(err)
 		}
 	}
-	found, err := findIn[outboxDoc](ctx, s.outbox, "_id", ids, options.Find())
+	marked, err := findIn[outboxDoc](ctx, s.outbox, "_id", ids, options.Find())
 	if err != nil {
 		return nil, 0, err
 	}
-	for i := range found {
-		if found[i].Claim == mark {
-			claimed = append(claimed, found[i].entry())
+	for i := range marked {
+		if marked[i].Claim == mark {
+			claimed = append(claimed, marked[i].entry())
 		}
 	}
 	return claimed, len(ids) - len(claimed), nil
@@ -171,7 +211,7 @@ func (s *Store) CancelOutbox(ctx context.Context, id push.MessageID, at, until t
 	untried := append(waiting(id), bson.E{Key: "claimed", Value: bson.DateTime(0)}, bson.E{Key: "attempts", Value: 0})
 	done, err := s.outbox.UpdateOne(ctx, untried, bson.D{
 		{Key: "$set", Value: bson.D{{Key: "cancelled", Value: date(at)}, {Key: "until", Value: date(until)}}},
-		{Key: "$unset", Value: bson.D{{Key: "due", Value: ""}}},
+		{Key: "$unset", Value: bson.D{{Key: "due", Value: ""}, {Key: "seq", Value: ""}}},
 	})
 	if err != nil {
 		return false, fmt.Errorf("cancel message %s: %w", id, classify(err))

@@ -48,7 +48,7 @@ func (s *Store) ParkOutbox(ctx context.Context, entries []store.ParkedEntry) err
 				{Key: "attempts", Value: e.Attempts}, {Key: "reason", Value: e.Reason},
 				{Key: "parked", Value: parkedKey(e.At, e.Message)}, {Key: "until", Value: date(e.Until)},
 			}},
-			{Key: "$unset", Value: bson.D{{Key: "due", Value: ""}}},
+			{Key: "$unset", Value: bson.D{{Key: "due", Value: ""}, {Key: "seq", Value: ""}}},
 		}))
 	}
 	if err := s.update(ctx, s.outbox, updates); err != nil {
@@ -82,8 +82,28 @@ func (s *Store) ListParked(ctx context.Context, q store.ParkedQuery) ([]store.Pa
 
 // ReplayParked has a parked entry wait again; see [store.Parking].
 func (s *Store) ReplayParked(ctx context.Context, id push.MessageID, due time.Time) (bool, error) {
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return false, fmt.Errorf("replay parked message %s: %w", id, err)
+	}
+	defer cancel()
+	found, err := findAll[outboxDoc](ctx, s.outbox, isParked(id), options.Find().SetLimit(1))
+	if err != nil {
+		return false, fmt.Errorf("replay parked message %s: %w", id, err)
+	}
+	if len(found) == 0 {
+		return false, nil
+	}
+	set := bson.D{{Key: "due", Value: max(date(due), 1)}, {Key: "attempts", Value: 1}, {Key: "claimed", Value: bson.DateTime(0)}}
+	if len(found[0].Channels) > 0 {
+		sequence, err := s.sequences(ctx, 1)
+		if err != nil {
+			return false, fmt.Errorf("replay parked message %s: %w", id, err)
+		}
+		set = append(set, bson.E{Key: "seq", Value: sequence})
+	}
 	return s.unpark(ctx, "replay", id, bson.D{
-		{Key: "$set", Value: bson.D{{Key: "due", Value: max(date(due), 1)}, {Key: "attempts", Value: 1}, {Key: "claimed", Value: bson.DateTime(0)}}},
+		{Key: "$set", Value: set},
 		{Key: "$unset", Value: bson.D{{Key: "parked", Value: ""}, {Key: "until", Value: ""}}},
 	})
 }

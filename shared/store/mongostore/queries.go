@@ -44,12 +44,31 @@ func olderInSlot(slot string, offset int64) bson.D {
 	return bson.D{{Key: "slot", Value: slot}, {Key: "offset", Value: bson.D{{Key: "$lt", Value: offset}}}}
 }
 
-// claimable matches outbox entries that are due and not claimed.
-func claimable(now time.Time) bson.D {
+// claimableOrdered and claimablePlain match outbox entries that are due and not
+// claimed, those with a sequence and those without.
+func claimableOrdered(now time.Time) bson.D { return append(inLine(0), due(now)...) }
+func claimablePlain(now time.Time) bson.D {
+	return append(bson.D{{Key: "seq", Value: nil}}, due(now)...)
+}
+
+func due(now time.Time) bson.D {
 	return bson.D{
 		{Key: "due", Value: bson.D{{Key: "$lte", Value: date(now)}}},
 		{Key: "claimed", Value: bson.D{{Key: "$lte", Value: date(now)}}},
 	}
+}
+
+// inLine matches ordered outbox entries that wait: those with a sequence below
+// the given one, 0 for all, that is none of but.
+func inLine(below int64, but ...int64) bson.D {
+	sequences := bson.D{{Key: "$gt", Value: int64(0)}}
+	if below > 0 {
+		sequences = append(sequences, bson.E{Key: "$lt", Value: below})
+	}
+	if len(but) > 0 {
+		sequences = append(sequences, bson.E{Key: "$nin", Value: but})
+	}
+	return bson.D{{Key: "seq", Value: sequences}}
 }
 
 // waiting matches the outbox entry of id if it waits.

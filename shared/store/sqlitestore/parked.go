@@ -20,8 +20,11 @@ func (s *Store) ParkOutbox(ctx context.Context, entries []store.ParkedEntry) err
 	entries = slices.Clone(entries)
 	err := s.writer.do(ctx, len(entries), func(t *tx) error {
 		for _, e := range entries {
-			_, err := t.exec(`UPDATE outbox SET state = 1, attempts = ?, reason = ?, changed = ?, until = ? WHERE message = ? AND state = 0`,
+			n, err := t.exec(`UPDATE outbox SET state = 1, attempts = ?, reason = ?, changed = ?, until = ? WHERE message = ? AND state = 0`,
 				e.Attempts, e.Reason, millis(e.At), millis(e.Until), string(e.Message))
+			if err == nil && n == 1 {
+				err = t.stopWaiting(e.Message)
+			}
 			if err != nil {
 				return fmt.Errorf("message %s: %w", e.Message, err)
 			}
@@ -63,24 +66,35 @@ func (s *Store) ListParked(ctx context.Context, q store.ParkedQuery) ([]store.Pa
 
 // ReplayParked has a parked entry wait again; see [store.Parking].
 func (s *Store) ReplayParked(ctx context.Context, id push.MessageID, due time.Time) (bool, error) {
-	const text = `UPDATE outbox SET state = 0, due = ?2, attempts = 1, claimed = 0, changed = 0, until = 0 WHERE message = ?1 AND state = 1`
-	return s.unpark(ctx, "replay", text, id, due)
+	return s.unpark(ctx, "replay", id, func(t *tx) (int, error) {
+		sequence, err := t.sequences(1)
+		if err != nil {
+			return 0, err
+		}
+		n, err := t.exec(`UPDATE outbox SET state = 0, due = ?2, attempts = 1, claimed = 0, changed = 0, until = 0,
+			sequence = CASE channels WHEN '[]' THEN 0 ELSE ?3 END WHERE message = ?1 AND state = 1`, string(id), millis(due), sequence)
+		if err == nil && n == 1 {
+			err = t.startWaiting(id)
+		}
+		return n, err
+	})
 }
 
 // DiscardParked cancels a parked entry; see [store.Parking].
 func (s *Store) DiscardParked(ctx context.Context, id push.MessageID, at time.Time) (bool, error) {
-	const text = `UPDATE outbox SET state = 2, changed = ?2 WHERE message = ?1 AND state = 1`
-	return s.unpark(ctx, "discard", text, id, at)
+	return s.unpark(ctx, "discard", id, func(t *tx) (int, error) {
+		return t.exec(`UPDATE outbox SET state = 2, changed = ?2 WHERE message = ?1 AND state = 1`, string(id), millis(at))
+	})
 }
 
-// unpark runs text, which changes the parked entry of id, and reports whether
-// there was one.
-func (s *Store) unpark(ctx context.Context, what, text string, id push.MessageID, at time.Time) (bool, error) {
+// unpark runs change, which tells how many entries it changed: that of id, if it
+// is parked. It reports whether there was one.
+func (s *Store) unpark(ctx context.Context, what string, id push.MessageID, change func(*tx) (int, error)) (bool, error) {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	changed := 0
 	err := s.writer.do(ctx, 1, func(t *tx) (err error) {
-		changed, err = t.exec(text, string(id), millis(at))
+		changed, err = change(t)
 		return err
 	})
 	if err != nil {

@@ -127,6 +127,19 @@ var schema = [][]string{{
 	`CREATE INDEX deliveries_place ON deliveries (source, received, id, size)`,
 	`CREATE INDEX deliveries_outcome ON deliveries (source, outcome, received, id)`,
 	`CREATE INDEX deliveries_until ON deliveries (until)`,
+}, {
+	// An ordered entry of the outbox has a sequence, others have 0; channels is a
+	// JSON array. outbox_channels has its channels for as long as it waits.
+	`ALTER TABLE outbox ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0`,
+	`ALTER TABLE outbox ADD COLUMN channels TEXT    NOT NULL DEFAULT '[]'`,
+	`DROP INDEX outbox_due`,
+	`CREATE INDEX outbox_due ON outbox (due, claimed) WHERE state = 0 AND sequence = 0`,
+	`CREATE INDEX outbox_sequence ON outbox (sequence, due, claimed) WHERE state = 0 AND sequence > 0`,
+	`CREATE TABLE outbox_channels (
+		channel  TEXT    NOT NULL,
+		sequence INTEGER NOT NULL,
+		PRIMARY KEY (channel, sequence)
+	) WITHOUT ROWID`,
 }}
 
 // Prepare creates the tables, unless this or another process did, and brings

@@ -160,6 +160,11 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		"Term":            func(ctx context.Context) error { return second(s.Term(ctx)) },
 		"SwapTerm":        func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
 		"Epoch":           func(ctx context.Context) error { return second(s.Epoch(ctx)) },
+		"AnyBacklog":      func(ctx context.Context) error { return second(s.AnyBacklog(ctx)) },
+		"Backlog":         func(ctx context.Context) error { return second(s.Backlog(ctx, []push.Channel{"c"})) },
+		"Ahead": func(ctx context.Context) error {
+			return second(s.Ahead(ctx, []store.OutboxEntry{{Message: "m", Channels: []push.Channel{"c"}, Sequence: 2}}))
+		},
 	}
 }
 

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -26,6 +27,11 @@ func claim(t *testing.T, s store.Store, now time.Time, limit int) []store.Outbox
 	got, err := s.ClaimOutbox(t.Context(), now, now.Add(time.Minute), limit)
 	check(t, err)
 	return got
+}
+
+// sameEntries reports whether a and b are the same entries in the same order.
+func sameEntries(a, b []store.OutboxEntry) bool {
+	return slices.EqualFunc(a, b, func(a, b store.OutboxEntry) bool { return reflect.DeepEqual(a, b) })
 }
 
 func claimedIDs(entries []store.OutboxEntry) []push.MessageID {
@@ -56,7 +62,7 @@ func testClaimDue(t *testing.T, s store.Store) {
 	}
 	got = claim(t, s, base, 10)
 	want := []store.OutboxEntry{{Message: "c", DueAt: base.Add(-1 * time.Second), Attempts: 3, Reason: "no answer"}, {Message: "d", DueAt: base}}
-	if !slices.Equal(got, want) {
+	if !sameEntries(got, want) {
 		t.Errorf("the rest that is due: %+v, want %+v", got, want)
 	}
 	if got := claim(t, s, base, 10); len(got) != 0 {
@@ -82,7 +88,7 @@ func testPutTwice(t *testing.T, s store.Store) {
 	check(t, s.PutOutbox(t.Context(), []store.OutboxEntry{
 		{Message: "m", DueAt: base.Add(time.Hour), Attempts: 7, Reason: "second"}, {Message: "n", DueAt: base.Add(time.Second)},
 	}))
-	if got := claim(t, s, base, 10); !slices.Equal(got, []store.OutboxEntry{first}) {
+	if got := claim(t, s, base, 10); !sameEntries(got, []store.OutboxEntry{first}) {
 		t.Errorf("put twice, claimed %+v, want the first as it was: %+v", got, first)
 	}
 	check(t, s.PutOutbox(t.Context(), []store.OutboxEntry{first}))
@@ -116,7 +122,7 @@ func testRetry(t *testing.T, s store.Store) {
 		t.Errorf("before it is due again: %+v, want nothing", got)
 	}
 	// Its claim until base+1m is over, too.
-	if got := claim(t, s, base.Add(10*time.Second), 10); !slices.Equal(got, []store.OutboxEntry{again}) {
+	if got := claim(t, s, base.Add(10*time.Second), 10); !sameEntries(got, []store.OutboxEntry{again}) {
 		t.Errorf("when it is due again: %+v, want %+v", got, again)
 	}
 }
@@ -136,7 +142,7 @@ func testOutboxMany(t *testing.T, s store.Store) {
 	check(t, s.RetryOutbox(t.Context(), entries))
 	got := claim(t, s, base.Add(time.Second), 1000)
 	slices.SortFunc(got, func(a, b store.OutboxEntry) int { return slices.Compare([]byte(a.Message), []byte(b.Message)) })
-	if !slices.Equal(got, entries) {
+	if !sameEntries(got, entries) {
 		t.Errorf("after a retry %d entries, want the %d that were put: %+v", len(got), len(entries), got)
 	}
 	check(t, s.ConfirmOutbox(t.Context(), claimedIDs(entries)))

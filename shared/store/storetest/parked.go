@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func testLoadOutbox(t *testing.T, s store.Store) {
 	want := store.OutboxEntry{Message: "m", DueAt: base.Add(time.Second), Attempts: 3, Reason: "away"}
 	check(t, s.PutOutbox(t.Context(), []store.OutboxEntry{want}))
 	got, ok := record(t, s, "m")
-	if !ok || got != (store.OutboxRecord{OutboxEntry: want}) {
+	if !ok || !reflect.DeepEqual(got, store.OutboxRecord{OutboxEntry: want}) {
 		t.Errorf("LoadOutbox(m) = %+v, %v, want %+v that waits", got, ok, want)
 	}
 	if got, ok := record(t, s, "gone"); ok {
@@ -207,7 +208,7 @@ func testReplay(t *testing.T, s store.Store) {
 	}
 	got := claim(t, s, base.Add(time.Second), 10)
 	want := store.OutboxEntry{Message: "a", DueAt: base.Add(time.Second), Attempts: 1, Reason: "why a"}
-	if !slices.Equal(got, []store.OutboxEntry{want}) {
+	if !sameEntries(got, []store.OutboxEntry{want}) {
 		t.Errorf("after the replay %+v are claimed, want %+v", got, want)
 	}
 	if list, err := s.ListParked(t.Context(), store.ParkedQuery{}); err != nil || len(list) != 0 {
