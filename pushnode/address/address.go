@@ -33,14 +33,17 @@ const (
 )
 
 // Find returns host:port, with the given port where the source names none. It
-// fails where ECS does not tell the address in time, and where no interface has
-// one.
+// fails where ECS does not tell the address in time or runs the node behind a
+// bridge, and where no interface has an address.
 func (f *Finder) Find(ctx context.Context, port string) (string, error) {
 	switch {
 	case f.Configured != "":
 		return withPort(f.Configured, port)
 	case f.MetadataURI != "":
 		ip, err := f.fromECS(ctx)
+		if errors.Is(err, errHostNetwork) {
+			break // the interfaces are those that others reach
+		}
 		if err != nil {
 			return "", fmt.Errorf("address from the ECS task metadata: %w", err)
 		}
@@ -66,7 +69,12 @@ func withPort(addr, port string) (string, error) {
 	return net.JoinHostPort(strings.Trim(addr, "[]"), port), nil
 }
 
-var errIncomplete = errors.New("it lists no awsvpc network with an IPv4 address")
+// What a document may say instead of an address. The first may change yet.
+var (
+	errIncomplete  = errors.New("it lists no network with an IPv4 address yet")
+	errHostNetwork = errors.New("the network is the host's")
+	errBridge      = errors.New("the network mode is bridge, in which others reach the host and not the container; use awsvpc, or set NODE_ADDR")
+)
 
 // fromECS asks the task metadata endpoint, version 4, until it is complete.
 func (f *Finder) fromECS(ctx context.Context) (string, error) {
@@ -76,8 +84,8 @@ func (f *Finder) fromECS(ctx context.Context) (string, error) {
 	defer pause.Stop()
 	for {
 		ip, err := f.askECS(ctx)
-		if err == nil {
-			return ip, nil
+		if err == nil || errors.Is(err, errHostNetwork) || errors.Is(err, errBridge) {
+			return ip, err
 		}
 		select {
 		case <-ctx.Done():
@@ -108,7 +116,8 @@ func (f *Finder) askECS(ctx context.Context) (string, error) {
 }
 
 // parseMetadata returns the task's address from a version 4 container metadata
-// document: the first IPv4 address of its awsvpc network.
+// document: the first IPv4 address of its awsvpc network. Its error tells where
+// there is no such network: [errIncomplete], [errHostNetwork] or [errBridge].
 func parseMetadata(body []byte) (string, error) {
 	var doc struct {
 		Networks []struct {
@@ -119,17 +128,22 @@ func parseMetadata(body []byte) (string, error) {
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return "", fmt.Errorf("not a metadata document: %w", err)
 	}
+	other := errIncomplete
 	for _, n := range doc.Networks {
-		if n.NetworkMode != "awsvpc" || len(n.IPv4Addresses) == 0 {
-			continue
+		switch {
+		case n.NetworkMode == "awsvpc" && len(n.IPv4Addresses) > 0:
+			ip, err := netip.ParseAddr(n.IPv4Addresses[0])
+			if err != nil || !ip.Is4() {
+				return "", fmt.Errorf("%q is no IPv4 address", n.IPv4Addresses[0])
+			}
+			return ip.String(), nil
+		case n.NetworkMode == "host":
+			other = errHostNetwork
+		case n.NetworkMode == "bridge":
+			other = errBridge
 		}
-		ip, err := netip.ParseAddr(n.IPv4Addresses[0])
-		if err != nil || !ip.Is4() {
-			return "", fmt.Errorf("%q is no IPv4 address", n.IPv4Addresses[0])
-		}
-		return ip.String(), nil
 	}
-	return "", errIncomplete
+	return "", other
 }
 
 // fromInterfaces returns the first private IPv4 address of this machine, else

@@ -4,9 +4,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func addrs(cidrs ...string) func() ([]net.Addr, error) {
@@ -56,34 +59,86 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Documents of the shape that the ECS task metadata endpoint version 4 gives.
-const (
-	awsvpc     = `{"DockerId":"x","Networks":[{"NetworkMode":"awsvpc","IPv4Addresses":["10.0.2.106"],"AttachmentIndex":0,"MACAddress":"0e:9e:32:c7:48:85"}]}`
-	bridge     = `{"DockerId":"x","Networks":[{"NetworkMode":"bridge","IPv4Addresses":["172.17.0.2"]}]}`
-	incomplete = `{"DockerId":"x"}`
-)
+// document returns a recorded answer of the ECS task metadata endpoint, version 4.
+func document(t testing.TB, name string) []byte {
+	t.Helper()
+	doc, err := os.ReadFile(filepath.Join("testdata", "metadata", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
 
-func TestMetadataThatIsIncompleteAtFirst(t *testing.T) {
-	var asked atomic.Int32
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		switch asked.Add(1) {
-		case 1:
-			w.WriteHeader(http.StatusNotFound)
-		case 2:
-			w.Write([]byte(incomplete))
-		default:
-			w.Write([]byte(awsvpc))
-		}
-	}))
-	defer srv.Close()
-	f := Finder{MetadataURI: srv.URL, Client: srv.Client()}
-	if got, err := f.Find(t.Context(), "8811"); err != nil || got != "10.0.2.106:8811" {
-		t.Errorf("Find = %q, %v, want 10.0.2.106:8811", got, err)
+// TestFindOnECS asks an endpoint that gives one document after the other, the
+// last for ever; an empty name stands for a 404.
+func TestFindOnECS(t *testing.T) {
+	tests := map[string]struct {
+		answers []string
+		want    string
+		fails   string
+	}{
+		"awsvpc":                          {[]string{"fargate"}, "10.0.2.106:8811", ""},
+		"awsvpc, IPv6 too":                {[]string{"fargate_dual_stack"}, "10.0.3.41:8811", ""},
+		"not there, incomplete, complete": {[]string{"", "starting", "fargate"}, "10.0.2.106:8811", ""},
+		"no network, no address, both":    {[]string{"starting", "starting_network", "fargate"}, "10.0.2.106:8811", ""},
+		"host":                            {[]string{"starting", "ec2_host"}, "10.1.2.3:8811", ""},
+		"bridge":                          {[]string{"starting", "ec2_bridge"}, "", "set NODE_ADDR"},
+		"never complete":                  {[]string{"starting"}, "", "no network with an IPv4 address yet"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var answers [][]byte
+			for _, name := range tt.answers {
+				if name == "" {
+					answers = append(answers, nil)
+					continue
+				}
+				answers = append(answers, document(t, name))
+			}
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				client := &http.Client{Transport: roundTrip(func(*http.Request) *http.Response {
+					doc := answers[min(asked, len(answers)-1)]
+					asked++
+					w := httptest.NewRecorder()
+					if doc == nil {
+						w.WriteHeader(http.StatusNotFound)
+					}
+					w.Write(doc)
+					return w.Result()
+				})}
+				began := time.Now()
+				f := Finder{MetadataURI: "http://169.254.170.2/v4/x", Client: client, Interfaces: addrs("127.0.0.1/8", "10.1.2.3/16")}
+				got, err := f.Find(t.Context(), "8811")
+				if got != tt.want || (tt.fails == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), tt.fails)) {
+					t.Errorf("Find = %q, %v, want %q, %q", got, err, tt.want, tt.fails)
+				}
+				if asked < len(tt.answers) || (len(tt.answers) > 1 && asked != len(tt.answers)) {
+					t.Errorf("asked %d times, want %d", asked, len(tt.answers))
+				}
+				if took := time.Since(began); took > metadataPatience {
+					t.Errorf("took %s, want %s at most", took, metadataPatience)
+				}
+			})
+		})
 	}
 }
 
+// A roundTrip answers requests without a network.
+type roundTrip func(*http.Request) *http.Response
+
+func (rt roundTrip) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return rt(r), nil
+}
+
 func FuzzParseMetadata(f *testing.F) {
-	for _, doc := range []string{awsvpc, bridge, incomplete, `[]`, `{"Networks":[{"NetworkMode":"awsvpc","IPv4Addresses":["::1"]}]}`} {
+	for _, name := range []string{"fargate", "fargate_dual_stack", "ec2_bridge", "ec2_host", "starting", "starting_network"} {
+		f.Add(document(f, name))
+	}
+	for _, doc := range []string{`[]`, `{"Networks":[{"NetworkMode":"awsvpc","IPv4Addresses":["::1"]}]}`} {
 		f.Add([]byte(doc))
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
