@@ -102,8 +102,12 @@ func TestDocsLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	presets, err := filepath.Glob("docs/webhooks/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	link := regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]*))?\)`)
-	for _, page := range slices.Concat(pages, decisions, []string{"README.md"}) {
+	for _, page := range slices.Concat(pages, presets, decisions, []string{"README.md"}) {
 		for _, found := range link.FindAllStringSubmatch(readPage(t, page), -1) {
 			target, anchor := found[1], found[2]
 			if strings.Contains(target, "://") {
