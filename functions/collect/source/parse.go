@@ -236,8 +236,8 @@ func (p *parse) secrets(m mapping) []string {
 		return nil
 	}
 	before := len(p.faults)
-	secrets := p.lookUp(f.value, path)
-	if len(p.faults) > before {
+	secrets, elsewhere := p.lookUp(f.value, path)
+	if len(p.faults) > before || elsewhere {
 		return nil
 	}
 	if len(secrets) == 0 {
@@ -253,12 +253,13 @@ func (p *parse) retired(m mapping) []string {
 	if !given {
 		return nil
 	}
-	return p.lookUp(f.value, m.in("retired"))
+	retired, _ := p.lookUp(f.value, m.in("retired"))
+	return retired
 }
 
 // lookUp reads a list of secrets; those that are not to be had are faults.
-func (p *parse) lookUp(list ast.Node, path string) []string {
-	var secrets []string
+// elsewhere is true if one is where nobody looks now.
+func (p *parse) lookUp(list ast.Node, path string) (secrets []string, elsewhere bool) {
 	for i, node := range p.list(list, path, maxSecrets) {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		value, ok := text(node)
@@ -267,6 +268,10 @@ func (p *parse) lookUp(list ast.Node, path string) []string {
 			continue
 		}
 		found, err := p.resolve(p.ctx, value)
+		if errors.Is(err, ErrNotHere) {
+			elsewhere = true
+			continue
+		}
 		if err != nil {
 			p.fault(node, at, "%v", err)
 			continue
@@ -274,7 +279,7 @@ func (p *parse) lookUp(list ast.Node, path string) []string {
 		p.sum.Write([]byte("\x00" + found))
 		secrets = append(secrets, found)
 	}
-	return secrets
+	return secrets, elsewhere
 }
 
 func (p *parse) rules(m mapping) []*rule.Rule {

@@ -21,6 +21,7 @@ package source
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -47,9 +48,9 @@ const (
 // A Source is one business system. It may be used by several goroutines.
 type Source struct {
 	Name     string
-	Verify   string // the preset, or "custom"
-	Receiver *signature.Receiver
-	Rules    []*rule.Rule // tried one after the other, each may make a message
+	Verify   string              // the preset, or "custom"
+	Receiver *signature.Receiver // nil where a secret was not looked up: see ErrNotHere
+	Rules    []*rule.Rule        // tried one after the other, each may make a message
 	// Retain is how long its deliveries are kept, to be looked at and replayed;
 	// 0: none is.
 	Retain time.Duration
@@ -80,5 +81,11 @@ func (s *Set) Names() []string {
 	return slices.Sorted(maps.Keys(s.sources))
 }
 
-// Resolve finds what a secret of the file stands for: see package secret.
+// Resolve finds what a secret of the file stands for: see package secret. An
+// error that wraps [ErrNotHere] is no fault: the source is read without the
+// secret, and has no Receiver.
 type Resolve func(ctx context.Context, value string) (string, error)
+
+// ErrNotHere means that a secret is not looked up here, where a file is only
+// read to be checked.
+var ErrNotHere = errors.New("the secret is elsewhere")
