@@ -37,6 +37,7 @@ type Store interface {
 	Control
 	Sources
 	Deliveries
+	Callbacks
 
 	// Prepare creates tables, collections and indexes, where they are missing.
 	// It may be called by several processes at once.

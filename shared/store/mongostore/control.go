@@ -124,6 +124,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 		{s.spared, until("expires", now.Add(-push.RepeatWindow))},
 		{s.control, until("until", now)},
 		{s.deliveries, until("until", now)},
+		{s.callbacks, until("until", now)},
 	} {
 		for {
 			n, err := s.sweepStep(ctx, over.collection, over.filter)

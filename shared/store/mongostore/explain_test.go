@@ -89,6 +89,11 @@ func TestIndexed(t *testing.T) {
 		"deliveries by outcome":    {s.deliveries, deliveriesBetween(store.DeliveriesQuery{Source: "a", Outcome: "b", Before: store.DeliveryPlace{At: now}}), descending("place")},
 		"trimmed deliveries":       {s.deliveries, deliveriesUpTo("a", "b"), nil},
 		"old deliveries":           {s.deliveries, until("until", now), nil},
+		"due callbacks":            {s.callbacks, due(now), ascending("due")},
+		"claimed callbacks":        {s.callbacks, append(in("_id", []string{"a", "b"}), due(now)...), nil},
+		"one parked callback":      {s.callbacks, isParked("m"), nil},
+		"parked callbacks":         {s.callbacks, parkedBehind(store.ParkedQuery{AfterAt: now, AfterMessage: "m"}), ascending("parked")},
+		"old callbacks":            {s.callbacks, until("until", now), nil},
 		"idle cursors":             {s.cursors, until("updated", now), nil},
 	}
 	for name, tt := range tests {

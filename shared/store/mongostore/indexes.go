@@ -47,6 +47,9 @@ func (s *Store) indexes() []index {
 		{collection: s.deliveries, keys: bson.D{{Key: "source", Value: 1}, {Key: "place", Value: 1}, {Key: "size", Value: 1}}},
 		{collection: s.deliveries, keys: bson.D{{Key: "source", Value: 1}, {Key: "outcome", Value: 1}, {Key: "place", Value: 1}}},
 		{collection: s.deliveries, keys: ascending("until"), ttl: clockGrace},
+		{collection: s.callbacks, keys: bson.D{{Key: "due", Value: 1}, {Key: "claimed", Value: 1}}, sparse: true},
+		{collection: s.callbacks, keys: ascending("parked"), sparse: true},
+		{collection: s.callbacks, keys: ascending("until"), ttl: clockGrace},
 	}
 }
 

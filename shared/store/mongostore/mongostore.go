@@ -78,6 +78,7 @@ type Store struct {
 	control    *mongo.Collection
 	sources    *mongo.Collection
 	deliveries *mongo.Collection
+	callbacks  *mongo.Collection
 
 	inserting *batcher[store.Record, store.Insertion]
 	placing   *batcher[store.InboxEntry, store.Placement]
@@ -134,6 +135,7 @@ func (s *Store) use(db *mongo.Database) {
 	s.spared = db.Collection("spared")
 	s.sources = db.Collection("sources")
 	s.deliveries = db.Collection("deliveries")
+	s.callbacks = db.Collection("callbacks")
 	// A term that a failover could take back must not be acted upon.
 	s.control = db.Collection("control", options.Collection().SetReadConcern(readconcern.Majority()))
 }

@@ -121,6 +121,7 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 		{`DELETE FROM spared WHERE (channel, user, device, last, first) IN
 			(SELECT channel, user, device, last, first FROM spared WHERE expires <= ? LIMIT ?)`, now.Add(-push.RepeatWindow)},
 		{`DELETE FROM revocations WHERE (user, token) IN (SELECT user, token FROM revocations WHERE until <= ? LIMIT ?)`, now},
+		{`DELETE FROM callbacks WHERE rowid IN (SELECT rowid FROM callbacks WHERE until <= ? LIMIT ?)`, now},
 		{`DELETE FROM deliveries WHERE rowid IN (SELECT rowid FROM deliveries WHERE until <= ? LIMIT ?)`, now},
 	}
 	swept := 0

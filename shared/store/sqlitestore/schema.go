@@ -140,6 +140,25 @@ var schema = [][]string{{
 		sequence INTEGER NOT NULL,
 		PRIMARY KEY (channel, sequence)
 	) WITHOUT ROWID`,
+}, {
+	// What waits has state 0, what is parked 1, what has ended 2: see
+	// store.CallbackState.
+	`CREATE TABLE callbacks (
+		message  TEXT    NOT NULL PRIMARY KEY,
+		source   TEXT    NOT NULL,
+		state    INTEGER NOT NULL,
+		due      INTEGER NOT NULL,
+		attempts INTEGER NOT NULL,
+		since    INTEGER NOT NULL,
+		until    INTEGER NOT NULL,
+		claimed  INTEGER NOT NULL DEFAULT 0,
+		claim    TEXT    NOT NULL DEFAULT '',
+		reason   TEXT    NOT NULL,
+		progress BLOB
+	)`,
+	`CREATE INDEX callbacks_due ON callbacks (due, claimed) WHERE state = 0`,
+	`CREATE INDEX callbacks_parked ON callbacks (due, message) WHERE state = 1`,
+	`CREATE INDEX callbacks_until ON callbacks (until)`,
 }}
 
 // Prepare creates the tables, unless this or another process did, and brings

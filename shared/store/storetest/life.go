@@ -157,6 +157,16 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		"JudgeDeliveries": func(ctx context.Context) error { return s.JudgeDeliveries(ctx, []store.Delivery{delivery("d", 0)}) },
 		"CountReplay":     func(ctx context.Context) error { return second(s.CountReplay(ctx, "a", "d")) },
 		"TrimDeliveries":  func(ctx context.Context) error { return second(s.TrimDeliveries(ctx, "a", 1, 1)) },
+		"PutCallbacks": func(ctx context.Context) error {
+			return s.PutCallbacks(ctx, []store.Callback{callback("m", 0)})
+		},
+		"ClaimCallbacks": func(ctx context.Context) error { return second(s.ClaimCallbacks(ctx, base, base.Add(1), 1)) },
+		"KeepCallbacks": func(ctx context.Context) error {
+			return s.KeepCallbacks(ctx, []store.Callback{{Message: "m", Claim: "c"}})
+		},
+		"ListCallbacks":   func(ctx context.Context) error { return second(s.ListCallbacks(ctx, store.CallbacksQuery{})) },
+		"ReplayCallback":  func(ctx context.Context) error { return second(s.ReplayCallback(ctx, "m", base)) },
+		"DiscardCallback": func(ctx context.Context) error { return second(s.DiscardCallback(ctx, "m")) },
 		"Term":            func(ctx context.Context) error { return second(s.Term(ctx)) },
 		"SwapTerm":        func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
 		"Epoch":           func(ctx context.Context) error { return second(s.Epoch(ctx)) },

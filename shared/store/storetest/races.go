@@ -19,6 +19,7 @@ var raceTests = []raceTest{
 	{"at once/write one offset", raceTaken},
 	{"at once/collapse", raceCollapse},
 	{"at once/claim", raceClaim},
+	{"at once/claim callbacks", raceClaimCallbacks},
 	{"at once/put in order", racePut},
 	{"at once/cancel and claim", raceCancel},
 	{"at once/replay and discard", raceUnpark},
