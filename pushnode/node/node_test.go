@@ -611,7 +611,7 @@ func TestEvictedRouteAndLog(t *testing.T) {
 	}
 	c.nodes[0].deaf.Store(true) // as if the route had been gone when this was sent
 	c.send("#42", `2`)
-	c.redisDo("DEL", "push:{#42}:log", "push:{#42}:last", "push:{#42}:seen", "push:{#42}:routes")
+	c.redisDo("DEL", "push:{#42}:log", "push:{#42}:seen", "push:{#42}:routes")
 	c.nodes[0].deaf.Store(false)
 	c.evict()
 	if got := a.receive(1); got != "2" {
@@ -629,7 +629,7 @@ func TestEvictedBeforeTheInboxHasIt(t *testing.T) {
 	c.send("#42", `1`)
 	late, next := c.message(`2`), c.message(`3`)
 	lateAt, nextAt := c.place("#42", late), c.place("#42", next)
-	c.redisDo("DEL", "push:{#42}:log", "push:{#42}:last", "push:{#42}:seen")
+	c.redisDo("DEL", "push:{#42}:log", "push:{#42}:seen")
 	c.evict()
 	c.keep("#42", next, nextAt)
 	c.push("#42", next, nextAt)

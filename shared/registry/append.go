@@ -82,10 +82,7 @@ func (r *Registry) Append(ctx context.Context, items []Item) (Appended, error) {
 		t, err := r.known(ctx)
 		return Appended{Term: t}, err
 	}
-	payloads, err := r.payloads(items)
-	if err != nil {
-		return Appended{}, err
-	}
+	payloads := r.payloads(items)
 	t, err := r.known(ctx)
 	if err != nil {
 		return Appended{}, err
@@ -125,21 +122,21 @@ func largest(results []AppendedItem) push.Offset {
 	return most
 }
 
-// payloads encodes each message of items once.
-func (r *Registry) payloads(items []Item) (map[*push.Message][]byte, error) {
+// messageHead is about how long a message is in binary without its data.
+const messageHead = 160
+
+// payloads returns each message of items as logs keep it: in binary, without
+// recipients, and without data if that is too much for what it is appended to.
+func (r *Registry) payloads(items []Item) map[*push.Message][]byte {
 	channels := make(map[*push.Message]int)
 	for i := range items {
 		channels[items[i].Message]++
 	}
 	encoded := make(map[*push.Message][]byte, len(channels))
 	for m, n := range channels {
-		b, err := encodeMessage(m, len(m.Data)*n <= r.cfg.MaxSpread)
-		if err != nil {
-			return nil, err
-		}
-		encoded[m] = b
+		encoded[m] = push.AppendMessage(make([]byte, 0, len(m.Data)+messageHead), m, len(m.Data)*n <= r.cfg.MaxSpread)
 	}
-	return encoded, nil
+	return encoded
 }
 
 // An appending is one attempt to append all items of a call in one term.
@@ -147,7 +144,7 @@ type appending struct {
 	term     push.Term
 	items    []Item
 	payloads map[*push.Message][]byte
-	ask      []int // by item: 1 if nothing may be appended that the log does not know
+	ask      []bool // by item: whether nothing may be appended that the log does not know
 	results  []AppendedItem
 }
 
@@ -173,20 +170,28 @@ func (r *Registry) appendOnce(ctx context.Context, t push.Term, items []Item, pa
 // that does not know the script gets it, and what it refused is tried again.
 func (r *Registry) appendPart(ctx context.Context, a *appending, todo []int) (marker string, err error) {
 	for try := 0; ; try++ {
-		cmds, marker, err := r.appendPipeline(ctx, a, todo)
+		groups := r.groups(a, todo)
+		cmds, marker, err := r.appendPipeline(ctx, a, groups)
 		if err != nil {
 			return "", err
 		}
 		var unknown []int // what found no script on its server
-		for n, i := range todo {
-			reply, err := cmds[n].Result()
-			if err == nil {
-				a.results[i], err = decodeAppended(reply)
-			} else if redis.HasErrorPrefix(err, "NOSCRIPT") {
-				unknown = append(unknown, i)
+		for n, group := range groups {
+			reply, err := cmds[n].Slice()
+			if err == nil && len(reply) != len(group) {
+				err = fmt.Errorf("%w: %d answers to %d items", errBadReply, len(reply), len(group))
 			}
-			if err != nil {
-				a.results[i] = AppendedItem{Err: fmt.Errorf("append to %s: %w", a.items[i].Channel, err)}
+			if redis.HasErrorPrefix(err, "NOSCRIPT") {
+				unknown = append(unknown, group...)
+			}
+			for k, i := range group {
+				failed := err
+				if failed == nil {
+					a.results[i], failed = decodeAppended(reply[k])
+				}
+				if failed != nil {
+					a.results[i] = AppendedItem{Err: fmt.Errorf("append to %s: %w", a.items[i].Channel, failed)}
+				}
 			}
 		}
 		if len(unknown) == 0 || try == 3 {
@@ -199,22 +204,37 @@ func (r *Registry) appendPart(ctx context.Context, a *appending, todo []int) (ma
 	}
 }
 
-// appendPipeline queues the items that todo names behind a read of the marker,
-// and returns their commands, done.
-func (r *Registry) appendPipeline(ctx context.Context, a *appending, todo []int) ([]*redis.Cmd, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(todo))*time.Millisecond)
+// appendPerScript bounds how many items one call of the script appends: more cost
+// hardly less each, and Redis does nothing else meanwhile.
+const appendPerScript = 16
+
+// groups cuts todo into the runs that one call of the script appends. In a
+// Cluster only what is of one channel is known to share a slot.
+func (r *Registry) groups(a *appending, todo []int) [][]int {
+	_, cluster := r.rdb.(*redis.ClusterClient)
+	groups := make([][]int, 0, len(todo)/appendPerScript+1)
+	for from := 0; from < len(todo); {
+		to := from + 1
+		for to < len(todo) && to-from < appendPerScript && !(cluster && a.items[todo[to]].Channel != a.items[todo[from]].Channel) {
+			to++
+		}
+		groups = append(groups, todo[from:to])
+		from = to
+	}
+	return groups
+}
+
+// appendPipeline queues a call of the script for each group, behind a read of
+// the marker, and returns the commands, done.
+func (r *Registry) appendPipeline(ctx context.Context, a *appending, groups [][]int) ([]*redis.Cmd, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(groups)*appendPerScript)*time.Millisecond)
 	defer cancel()
-	floor := strconv.FormatUint(uint64(a.term.Floor), 10)
-	age, keep := r.cfg.MaxAge.Milliseconds(), r.cfg.Keep.Milliseconds()
 	p := r.rdb.Pipeline()
 	get, clock := p.Get(ctx, termKey), p.Time(ctx)
-	cmds := make([]*redis.Cmd, len(todo))
-	for n, i := range todo {
-		it := &a.items[i]
-		c := it.Channel
-		cmds[n] = p.EvalSha(ctx, appendScript.Hash(), []string{logKey(c), seenKey(c), lastKey(c), routesKey(c)},
-			string(it.Message.ID), a.payloads[it.Message], floor, a.ask[i], uint64(it.Placed),
-			r.cfg.MaxEntries, r.cfg.MaxBytes, age, keep, uint64(it.Above))
+	cmds := make([]*redis.Cmd, len(groups))
+	for n, group := range groups {
+		cmds[n] = redis.NewCmd(ctx, r.appendArgs(a, group)...)
+		_ = p.Process(ctx, cmds[n]) // queues it; it has its own error
 	}
 	sent := r.cfg.Now()
 	_, _ = p.Exec(ctx) // each command has its own error
@@ -228,12 +248,36 @@ func (r *Registry) appendPipeline(ctx context.Context, a *appending, todo []int)
 	return cmds, marker, nil
 }
 
+// appendArgs returns the call of the script for the items of group.
+func (r *Registry) appendArgs(a *appending, group []int) []any {
+	const keys, fixed, each = 3, 4, 5
+	args := make([]any, 0, fixed+each*len(group))
+	args = append(args, "EVALSHA", r.script.hash, keys*len(group))
+	for _, i := range group {
+		c := a.items[i].Channel
+		args = append(args, logKey(c), seenKey(c), routesKey(c))
+	}
+	args = append(args, uint64(a.term.Floor))
+	for _, i := range group {
+		it, special := &a.items[i], ""
+		if a.ask[i] || it.Placed != 0 || it.Above != 0 {
+			ask := 0
+			if a.ask[i] {
+				ask = 1
+			}
+			special = fmt.Sprintf("%d %d %d", ask, it.Placed, it.Above)
+		}
+		args = append(args, a.payloads[it.Message], special)
+	}
+	return args
+}
+
 // asking returns for each item whether the inbox must be asked before anything
 // is appended: whether the message may stand there where neither the caller nor
 // the log would know. What follows such an item in its channel must not
 // overtake it.
-func asking(t push.Term, items []Item) []int {
-	ask := make([]int, len(items))
+func asking(t push.Term, items []Item) []bool {
+	ask := make([]bool, len(items))
 	var held map[push.Channel]bool
 	for i := range items {
 		it := &items[i]
@@ -241,7 +285,7 @@ func asking(t push.Term, items []Item) []int {
 		if it.Asked || !it.Again && !older && !held[it.Channel] {
 			continue
 		}
-		ask[i] = 1
+		ask[i] = true
 		if held == nil {
 			held = make(map[push.Channel]bool)
 		}
@@ -250,20 +294,28 @@ func asking(t push.Term, items []Item) []int {
 	return ask
 }
 
-var appendScript = redis.NewScript(appendText)
+// A script is a Lua script and what Redis calls it.
+type script struct{ text, hash string }
+
+// newAppendScript returns the append script with the bounds of cfg in it.
+func newAppendScript(cfg Config) script {
+	text := fmt.Sprintf("local most_entries, most_bytes, max_age, keep = %d, %d, %d, %d\n",
+		cfg.MaxEntries, cfg.MaxBytes, cfg.MaxAge.Milliseconds(), cfg.Keep.Milliseconds()) + appendText
+	return script{text, redis.NewScript(text).Hash()}
+}
 
 // loadScript gives the append script to every primary.
 func (r *Registry) loadScript(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
 	load := func(ctx context.Context, c *redis.Client) error {
-		return c.ScriptLoad(ctx, appendText).Err()
+		return c.ScriptLoad(ctx, r.script.text).Err()
 	}
 	var err error
 	if cluster, ok := r.rdb.(*redis.ClusterClient); ok {
 		err = cluster.ForEachMaster(ctx, load)
 	} else {
-		err = r.rdb.ScriptLoad(ctx, appendText).Err()
+		err = r.rdb.ScriptLoad(ctx, r.script.text).Err()
 	}
 	if err != nil {
 		return fmt.Errorf("load the append script: %w", err)
@@ -274,6 +326,9 @@ func (r *Registry) loadScript(ctx context.Context) error {
 // decodeAppended reads the answer of the append script.
 func decodeAppended(reply any) (AppendedItem, error) {
 	parts, ok := reply.([]any)
+	if ok && len(parts) == 2 && parts[0] == "error" {
+		return AppendedItem{}, fmt.Errorf("redis: %.200s", fmt.Sprint(parts[1]))
+	}
 	if !ok || len(parts) != 4 {
 		return AppendedItem{}, fmt.Errorf("%w: append answered %T", errBadReply, reply)
 	}
@@ -288,10 +343,10 @@ func decodeAppended(reply any) (AppendedItem, error) {
 	default:
 		return AppendedItem{}, fmt.Errorf("%w: append answered %.40q", errBadReply, fmt.Sprint(what))
 	}
-	if a.Offset, err = parseOffset(parts[1]); err != nil {
+	if a.Offset, err = parseID(parts[1]); err != nil {
 		return AppendedItem{}, err
 	}
-	if a.Prev, err = parseOffset(parts[2]); err != nil {
+	if a.Prev, err = parsePrev(parts[2]); err != nil {
 		return AppendedItem{}, err
 	}
 	if a.Offset <= a.Prev {

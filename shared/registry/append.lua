@@ -1,106 +1,161 @@
--- Appends one message to one channel's log, once, and returns the channel's
--- routes. All keys are of one channel and so of one slot.
+-- Appends messages to channels' logs, each once, and returns the channels'
+-- routes. Before this text stand the numbers most_entries, most_bytes, max_age and
+-- keep (both in ms).
 --
--- KEYS  log, seen, last, routes
--- ARGV  1 message id    2 message    3 the term's floor
---       4 "1": append nothing if the message is not known here, answer "ask"
---       5 the offset that the inbox has the message at, or 0: append nothing then
---       6 most entries  7 most bytes  8 most ms of age of the log
---       9 ms that last is kept  10 the offset must be above this
+-- KEYS  for each item: log, seen, routes, all of one channel and so of one slot
+-- ARGV  1 the term's floor, and for each item:
+--       the message in the binary form of package push
+--       "", or: "ASK PLACED ABOVE", where ASK is 1 to append nothing that is not
+--       known here and answer "ask"; PLACED is the offset that the inbox has the
+--       message at, or 0: append nothing then; the offset must be above ABOVE
 --
--- Answer: {what, offset, prev, routes}; what is "new", "repeat" or "ask".
--- Offsets are whole numbers below 2^53, which a Lua number holds exactly; they
--- are written with %.0f, for any other way may round them.
+-- Answer: for each item {what, id, prev, routes}; what is "new", "repeat" or "ask",
+-- id and prev are ids of the stream, or "0" for none. An item that fails is
+-- {"error", why}.
+--
+-- An offset is ms * 2048 + seq of the stream's id: a whole number below 2^53, which
+-- a Lua number holds exactly. It is kept and returned as the id, because to write
+-- a number costs more than most of the rest. A redis.call costs about what it does
+-- to be called, so there are four to a message, and what bounds a log runs now and
+-- then only.
 
-local log, seen, last_key, routes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local floor = tonumber(ARGV[3])
-local above = math.max(floor, tonumber(ARGV[10]))
-local placed = tonumber(ARGV[5])
+local call, match, format = redis.call, string.match, string.format
+local floor = tonumber(ARGV[1])
+local slack = math.floor(max_age / 16)
 
-local function whole(x) return string.format('%.0f', x) end
-
-local function id_of(offset)
-  local seq = offset % 2048
-  return whole((offset - seq) / 2048) .. '-' .. whole(seq)
+-- The fields of an entry come in the order they were written in: p m.
+local function message_id(m)
+  local high, low = string.byte(m, 2, 3)
+  if not low then return '' end -- no message of ours
+  return string.sub(m, 4, 3 + high * 256 + low)
 end
+local function size_of(m) return #m + 64 end
 
-local function offset_of(id)
-  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
-  return tonumber(ms) * 2048 + tonumber(seq)
-end
+-- Brings a log within its bounds, of which its newest entry is id. It returns how
+-- many entries and bytes it holds then.
+local function tend(log, seen, id, ms, count, bytes)
+  -- Down to a little less than it may hold, so that it is not soon again.
+  local entries, size = most_entries, most_bytes
+  if count > entries then entries = entries - math.floor(entries / 16) end
+  if bytes > size then size = size - math.floor(size / 16) end
+  local oldest = ms - max_age
 
--- The fields of an entry come in the order they were written in: p n b m.
-local function prev_of(e) return tonumber(e[2][2]) end
-local function count_before(e) return tonumber(e[2][4]) end
-local function bytes_before(e) return tonumber(e[2][6]) end
-local function size_of(payload) return string.len(payload) + 64 end
-
-local function answer(what, offset, prev)
-  if prev <= floor then prev = 0 end
-  return {what, whole(offset), whole(prev), redis.call('HGETALL', routes)}
-end
-
-local known = redis.call('ZSCORE', seen, ARGV[1])
-if known then
-  known = tonumber(known)
-  if known > above then
-    local id = id_of(known)
-    local e = redis.call('XRANGE', log, id, id)[1]
-    if e then return answer('repeat', known, prev_of(e)) end
+  -- The log expires before its state does, and Redis may evict either.
+  if call('XLEN', log) ~= count then
+    call('DEL', seen)
+    count, bytes = 0, 0
+    local from, page = '-', nil
+    repeat
+      page = call('XRANGE', log, from, '+', 'COUNT', '64')
+      for _, e in ipairs(page) do
+        count, bytes = count + 1, bytes + size_of(e[2][4] or '')
+        call('HSET', seen, message_id(e[2][4] or ''), e[1])
+        from = '(' .. e[1]
+      end
+    until #page < 64
   end
-end
-if placed > 0 then return answer('repeat', placed, 0) end
-if ARGV[4] == '1' then return {'ask', '0', '0', {}} end
 
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-
-local last, count, bytes = 0, 0, 0
-local kept = redis.call('GET', last_key)
-if kept then
-  local o, n, b = string.match(kept, '^(%d+) (%d+) (%d+)$')
-  last, count, bytes = tonumber(o), tonumber(n), tonumber(b)
-else
-  local e = redis.call('XREVRANGE', log, '+', '-', 'COUNT', '1')[1]
-  if e then
-    last, count = offset_of(e[1]), count_before(e) + 1
-    bytes = bytes_before(e) + size_of(e[2][8])
-  end
-end
-
-local offset = math.max(now * 2048, above + 1, last + 1)
-local prev = 0
-if last > floor then prev = last end
-local id = id_of(offset)
-redis.call('XADD', log, id, 'p', whole(prev), 'n', whole(count), 'b', whole(bytes), 'm', ARGV[2])
-count = count + 1
-bytes = bytes + size_of(ARGV[2])
-redis.call('ZADD', seen, whole(offset), ARGV[1])
-redis.call('SET', last_key, whole(offset) .. ' ' .. whole(count) .. ' ' .. whole(bytes), 'PX', ARGV[9])
-
-local most_entries, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
-local oldest = (now - tonumber(ARGV[8])) * 2048
-local function stays(e)
-  return e[1] == id or (count - count_before(e) <= most_entries
-    and bytes - bytes_before(e) <= most_bytes and offset_of(e[1]) >= oldest)
+  local first, dropped, done = '-', false, false
+  repeat
+    local gone, ids = {}, {}
+    for _, e in ipairs(call('XRANGE', log, first, '+', 'COUNT', '16')) do
+      first = e[1]
+      done = first == id or (count <= entries and bytes <= size and tonumber(match(first, '^%d+')) >= oldest)
+      if done then break end
+      count, bytes = count - 1, bytes - size_of(e[2][4] or '')
+      gone[#gone + 1], ids[#ids + 1] = first, message_id(e[2][4] or '')
+    end
+    if #gone > 0 then
+      dropped = true
+      local stale = {} -- a message may have got another place since
+      for n, place in ipairs(call('HMGET', seen, unpack(ids))) do
+        if place == gone[n] then stale[#stale + 1] = ids[n] end
+      end
+      if #stale > 0 then call('HDEL', seen, unpack(stale)) end
+    end
+    if not done then first = '(' .. first end
+  until done
+  if dropped then call('XTRIM', log, 'MINID', first) end
+  -- It lives for a sixteenth longer than it needs, because this is not done at
+  -- each append.
+  call('PEXPIRE', log, max_age + slack)
+  return count, bytes
 end
 
--- Most appends that drop anything drop one entry, so two are looked at first.
-local page = redis.call('XRANGE', log, '-', '+', 'COUNT', '2')
-repeat
-  local first
-  for _, e in ipairs(page) do
-    first = e
-    if stays(e) then break end
+local function append(log, seen, routes, message, special)
+  local name = message_id(message)
+  local found = call('HMGET', seen, '', name)
+  local state, known = found[1], found[2]
+  local above, ask, placed = floor, '0', 0
+  if special ~= '' then
+    local p, a
+    ask, p, a = match(special, '^(%d) (%d+) (%d+)$')
+    placed, above = tonumber(p), math.max(floor, tonumber(a))
   end
-  if first ~= page[1] then
-    redis.call('XTRIM', log, 'MINID', first[1])
-    redis.call('ZREMRANGEBYSCORE', seen, '-inf', '(' .. whole(offset_of(first[1])))
+  if known then
+    local ms, seq = match(known, '^(%d+)%-(%d+)$')
+    if ms * 2048 + seq > above then
+      local e = call('XRANGE', log, known, known)[1]
+      if e then
+        local prev = e[2][2]
+        ms, seq = match(prev, '^(%d+)%-(%d+)$')
+        if not ms or ms * 2048 + seq <= floor then prev = '0' end
+        return {'repeat', known, prev, call('HGETALL', routes)}
+      end
+    end
   end
-  local done = stays(first)
-  if not done then page = redis.call('XRANGE', log, first[1], '+', 'COUNT', '16') end
-until done
-redis.call('PEXPIRE', log, ARGV[8])
-redis.call('PEXPIRE', seen, ARGV[8])
+  if placed > 0 then
+    local seq = placed % 2048
+    return {'repeat', format('%.0f-%.0f', (placed - seq) / 2048, seq), '0', call('HGETALL', routes)}
+  end
+  if ask == '1' then return {'ask', '0', '0', {}} end
 
-return answer('new', offset, prev)
+  -- The state of the log is its newest id, how many entries and bytes it holds,
+  -- and when it was tended. It outlives the log; without it the log tells.
+  local lms, lseq, count, bytes, tended
+  if state then
+    lms, lseq, count, bytes, tended = match(state, '^(%d+)%-(%d+) (%d+) (%d+) (%d+)$')
+  else
+    local e = call('XREVRANGE', log, '+', '-', 'COUNT', '1')[1]
+    lms, lseq, count, bytes, tended = '0', '0', 0, 0, 0
+    if e then lms, lseq = match(e[1], '^(%d+)%-(%d+)$') end
+  end
+  local newest = lms * 2048 + lseq
+  local prev = '0'
+  if newest > floor then prev = lms .. '-' .. lseq end
+
+  local id = call('XADD', log, '*', 'p', prev, 'm', message)
+  local ms, seq = match(id, '^(%d+)%-(%d+)$')
+  local offset, least = ms * 2048 + seq, math.max(above, newest)
+  if offset <= least or tonumber(seq) > 2047 then
+    -- The clock is behind, or stood still for 2,048 messages: then the offset is
+    -- the next that is free.
+    call('XDEL', log, id)
+    offset = math.max(least + 1, ms * 2048 + math.min(tonumber(seq), 2048))
+    seq = offset % 2048
+    ms = (offset - seq) / 2048
+    id = format('%.0f-%.0f', ms, seq)
+    call('XADD', log, id, 'p', prev, 'm', message)
+  end
+  count, bytes = count + 1, bytes + size_of(message)
+  local tend_now = count > most_entries or bytes > most_bytes or ms - tended > slack
+  if tend_now then
+    count, bytes = tend(log, seen, id, tonumber(ms), count, bytes)
+    tended = ms
+  end
+  call('HSET', seen, '', id .. ' ' .. count .. ' ' .. bytes .. ' ' .. tended, name, id)
+  if tend_now then call('PEXPIRE', seen, keep + slack) end
+  return {'new', id, prev, call('HGETALL', routes)}
+end
+
+if #ARGV == 3 then return {append(KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[3])} end
+local answers = {}
+for n = 1, (#ARGV - 1) / 2 do
+  local ok, answer = pcall(append, KEYS[3 * n - 2], KEYS[3 * n - 1], KEYS[3 * n], ARGV[2 * n], ARGV[2 * n + 1])
+  if not ok then
+    if type(answer) == 'table' then answer = answer.err end
+    answer = {'error', tostring(answer)}
+  end
+  answers[n] = answer
+end
+return answers

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -244,5 +245,68 @@ func TestAppendDoesNotOvertakeWhatAsks(t *testing.T) {
 		registry.Item{Channel: "d", Message: message("m2")})
 	if !a.Items[0].Ask || !a.Items[1].Ask || a.Items[2].Ask {
 		t.Errorf("Append = %+v, want the items of c to ask and that of d not", a.Items)
+	}
+}
+
+// What is remembered of a log's messages is bounded with it, and is made again
+// from the log where Redis evicted it, and forgotten where it evicted the log.
+func TestWhatIsSeenFollowsTheLog(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{MaxEntries: 20})
+		var last registry.AppendedItem
+		for i := range 50 {
+			last = b.asked(t, "c", fmt.Sprint("m", i))
+		}
+		holds := func(most int) {
+			t.Helper()
+			entries, err1 := registrytest.Do(s.Addr(), "XLEN", "push:{c}:log")
+			seen, err2 := registrytest.Do(s.Addr(), "HLEN", "push:{c}:seen")
+			var n, m int
+			_, err3 := fmt.Sscanf(entries+" "+seen, ":%d :%d", &n, &m)
+			if err := errors.Join(err1, err2, err3); err != nil || n > most || m != n+1 {
+				t.Errorf("the log holds %d, of which %d are seen, %v, want at most %d and one more for its state", n, m, err, most)
+			}
+		}
+		holds(20)
+		del := func(key string) {
+			if _, err := registrytest.Do(s.Addr(), "DEL", key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		del("push:{c}:seen")
+		next := b.asked(t, "c", "m50")
+		if next.Prev != last.Offset {
+			t.Errorf("after an eviction the predecessor is %d, want %d", next.Prev, last.Offset)
+		}
+		holds(20)
+		if again := b.append(t, registry.Item{Channel: "c", Message: message("m49"), Again: true}).Items[0]; again.Offset != last.Offset {
+			t.Errorf("m49 again = %+v, want it at %d", again, last.Offset)
+		}
+		del("push:{c}:log")
+		for i := range 21 {
+			next = b.asked(t, "c", fmt.Sprint("n", i))
+		}
+		holds(20)
+		if p := b.read(t, registry.LogQuery{Channel: "c", After: last.Offset}); len(p.Entries) == 0 || p.Last != next.Offset {
+			t.Errorf("after the log's eviction a read returned %+v", p)
+		}
+	})
+}
+
+// A clock that stands still for more than 2,048 messages gives them offsets of
+// the time to come.
+func TestManyInOneMillisecond(t *testing.T) {
+	s := registrytest.Mini(t)
+	b := newBench(t, s, registry.Config{})
+	s.Mini().SetTime(time.Now())
+	var items []registry.Item
+	for i := range 2*push.OffsetsPerMilli + 10 {
+		items = append(items, registry.Item{Channel: "c", Message: message(fmt.Sprint("m", i)), Asked: true})
+	}
+	got := b.append(t, items...)
+	for i := 1; i < len(got.Items); i++ {
+		if got.Items[i].Prev != got.Items[i-1].Offset || got.Items[i].Offset <= got.Items[i].Prev {
+			t.Fatalf("item %d = %+v after %+v", i, got.Items[i], got.Items[i-1])
+		}
 	}
 }

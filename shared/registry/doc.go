@@ -5,25 +5,29 @@
 // # Keys
 //
 // The braces of a channel's keys are written as they stand here: they make its
-// four keys share one slot of a Redis Cluster. No script touches two slots.
+// three keys share one slot of a Redis Cluster, where no script touches two slots.
 //
 //	key                 type        holds                              written by             expires
 //	push:term           string      the marker of the term             whoever finds it gone  never
 //	push:node:<id>      string      a node's lease                     the node               15 s after its last renewal
 //	push:nodes          sorted set  "<id>" or "<id> draining" → the    the node               never; what is 1 min past its end
 //	                                lease's end in Redis' ms                                  goes with any node's renewal
-//	push:{<ch>}:log     stream      a channel's recent messages        Append                 MaxAge after the last append
-//	push:{<ch>}:seen    sorted set  message id → offset, for what the  Append                 with the log
-//	                                log holds
-//	push:{<ch>}:last    string      "<offset> <count> <bytes>" of the  Append                 Keep after the last append
-//	                                newest message
+//	push:{<ch>}:log     stream      a channel's recent messages        Append                 MaxAge (and up to 1/16 of it)
+//	                                                                                          after the last append
+//	push:{<ch>}:seen    hash        message id → its entry's id, for   Append                 Keep after the last append
+//	                                what the log holds; under the
+//	                                empty id the state of the log
 //	push:{<ch>}:routes  hash        node id → registration             the node; Dispatch     Keep after the last registration
 //	                                                                   removes, fenced
 //
+// The state of a log reads "<id> <entries> <bytes> <ms>": its newest entry, how
+// much it holds, and when it was last brought within its bounds, which is when it
+// exceeds them or a sixteenth of MaxAge has gone. It outlives the log.
+//
 // A log's entry has the id "<offset div 2048>-<offset mod 2048>" and the
-// fields p (the offset before it in this term, or 0), n and b (how many
-// messages and bytes the channel had before it) and m (the message as JSON,
-// without its recipients).
+// fields p (the id of the entry before it in this term, or 0) and m (the message
+// in the binary form of package push, without its recipients). What the log
+// forgets goes from seen with it.
 //
 // # Terms
 //

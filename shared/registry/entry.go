@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -17,21 +16,6 @@ var errBadReply = errors.New("redis answered something unexpected")
 // maxOffset is the first number that cannot be an offset.
 const maxOffset = 1 << 53
 
-// encodeMessage returns how m is kept in a log: as JSON without recipients,
-// and without data if that is too much for what it is appended to.
-func encodeMessage(m *push.Message, withData bool) ([]byte, error) {
-	bare := *m
-	bare.To = push.Recipients{}
-	if !withData {
-		bare.Data = nil
-	}
-	b, err := json.Marshal(&bare)
-	if err != nil {
-		return nil, fmt.Errorf("encode message %s: %w", m.ID, err)
-	}
-	return b, nil
-}
-
 // decodeEntry reads one entry of a channel's log in a term with that floor. A
 // predecessor at or below the floor counts as none.
 func decodeEntry(c push.Channel, x redis.XMessage, floor push.Offset) (push.Entry, error) {
@@ -39,7 +23,7 @@ func decodeEntry(c push.Channel, x redis.XMessage, floor push.Offset) (push.Entr
 	if err != nil {
 		return push.Entry{}, err
 	}
-	prev, err := parseOffset(x.Values["p"])
+	prev, err := parsePrev(x.Values["p"])
 	if err != nil {
 		return push.Entry{}, err
 	}
@@ -54,7 +38,7 @@ func decodeEntry(c push.Channel, x redis.XMessage, floor push.Offset) (push.Entr
 		return push.Entry{}, fmt.Errorf("%w: entry %s without message", errBadReply, x.ID)
 	}
 	m := new(push.Message)
-	if err := json.Unmarshal([]byte(text), m); err != nil {
+	if err := push.DecodeMessage([]byte(text), m); err != nil {
 		return push.Entry{}, fmt.Errorf("%w: entry %s: %w", errBadReply, x.ID, err)
 	}
 	if m.ID == "" {
@@ -70,7 +54,11 @@ func entryID(o push.Offset) string {
 }
 
 // parseID returns the offset of a stream id.
-func parseID(id string) (push.Offset, error) {
+func parseID(v any) (push.Offset, error) {
+	id, ok := v.(string)
+	if !ok {
+		return 0, fmt.Errorf("%w: entry id is a %T", errBadReply, v)
+	}
 	ms, seq, _ := strings.Cut(id, "-")
 	m, err1 := strconv.ParseUint(ms, 10, 64)
 	s, err2 := strconv.ParseUint(seq, 10, 64)
@@ -80,20 +68,16 @@ func parseID(id string) (push.Offset, error) {
 	return push.Offset(m*push.OffsetsPerMilli + s), nil
 }
 
-func parseOffset(v any) (push.Offset, error) {
-	s, ok := v.(string)
-	if !ok {
-		return 0, fmt.Errorf("%w: offset is a %T", errBadReply, v)
+// parsePrev returns the offset of a stream id, or 0 where it is "0".
+func parsePrev(v any) (push.Offset, error) {
+	if v == "0" {
+		return 0, nil
 	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || n >= maxOffset {
-		return 0, fmt.Errorf("%w: offset %.40q", errBadReply, s)
-	}
-	return push.Offset(n), nil
+	return parseID(v)
 }
 
-// parseLast reads the offset in what push:{ch}:last holds.
-func parseLast(s string) (push.Offset, error) {
-	offset, _, _ := strings.Cut(s, " ")
-	return parseOffset(offset)
+// parseState reads the newest offset in what push:{ch}:seen holds of its log.
+func parseState(s string) (push.Offset, error) {
+	id, _, _ := strings.Cut(s, " ")
+	return parseID(id)
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -35,11 +36,11 @@ func asReply(v any) any {
 }
 
 func FuzzAppendReply(f *testing.F) {
-	f.Add([]byte(`["new","3600000000000000","0",[]]`))
-	f.Add([]byte(`["repeat","3600000000000001","3600000000000000",["127.0.0.1:1~a","7"]]`))
+	f.Add([]byte(`["new","1757812500000-0","0",[]]`))
+	f.Add([]byte(`["repeat","1757812500000-1","1757812500000-0",["127.0.0.1:1~a","7"]]`))
 	f.Add([]byte(`["ask","0","0",[]]`))
 	f.Add([]byte(`["new",1,0,["n"]]`))
-	f.Add([]byte(`["new","9007199254740992","0",[]]`))
+	f.Add([]byte(`["new","4398046511104-0","0",[]]`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		a, err := decodeAppended(reply(text))
 		if err != nil {
@@ -70,8 +71,8 @@ func FuzzLeases(f *testing.F) {
 }
 
 func FuzzEntry(f *testing.F) {
-	f.Add("1750000000000-3", "3583999999999999", `{"id":"k/1","data":{"a":1},"created_at":"2026-01-01T00:00:00Z","expires_at":"2026-01-02T00:00:00Z"}`, uint64(0))
-	f.Add("1-2048", "0", `{"id":"x"}`, uint64(5))
+	f.Add("1750000000000-3", "1749999999999-2047", string(push.AppendMessage(nil, &push.Message{ID: "k/1", Data: []byte("1"), CreatedAt: time.Unix(1, 2)}, true)), uint64(0))
+	f.Add("1-2048", "0", string(push.AppendMessage(nil, &push.Message{ID: "x"}, false)), uint64(5))
 	f.Add("18446744073709551615-18446744073709551615", "", "{", uint64(1))
 	f.Fuzz(func(t *testing.T, id, prev, text string, floor uint64) {
 		e, err := decodeEntry("c", redis.XMessage{ID: id, Values: map[string]any{"p": prev, "m": text}}, push.Offset(floor))
@@ -88,12 +89,12 @@ func FuzzEntry(f *testing.F) {
 	})
 }
 
-func FuzzLast(f *testing.F) {
-	f.Add("3600000000000000 5 1234")
+func FuzzState(f *testing.F) {
+	f.Add("1757812500000-0 5 1234 1757812500000")
 	f.Add(" ")
 	f.Fuzz(func(t *testing.T, text string) {
-		if o, err := parseLast(text); err == nil && o >= maxOffset {
-			t.Errorf("parseLast(%q) = %d", text, o)
+		if o, err := parseState(text); err == nil && o >= maxOffset {
+			t.Errorf("parseState(%q) = %d", text, o)
 		}
 	})
 }
@@ -114,13 +115,13 @@ func TestDecodeAppendedRefuses(t *testing.T) {
 		"nothing":            `null`,
 		"no list":            `"new"`,
 		"short":              `["new","1"]`,
-		"unknown word":       `["old","2","1",[]]`,
-		"offset a number":    `["new",2,"1",[]]`,
-		"offset too large":   `["new","9007199254740992","0",[]]`,
-		"offset zero":        `["new","0","0",[]]`,
-		"predecessor behind": `["new","2","2",[]]`,
-		"odd routes":         `["new","2","1",["n"]]`,
-		"routes no list":     `["new","2","1","n"]`,
+		"unknown word":       `["old","0-2","0-1",[]]`,
+		"offset a number":    `["new",2,"0-1",[]]`,
+		"offset too large":   `["new","4398046511104-0","0",[]]`,
+		"offset zero":        `["new","0-0","0",[]]`,
+		"predecessor behind": `["new","0-2","0-2",[]]`,
+		"odd routes":         `["new","0-2","0-1",["n"]]`,
+		"routes no list":     `["new","0-2","0-1","n"]`,
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -150,7 +150,7 @@ type logRead struct {
 // of the time before, the entries read after it can only add to.
 func (l *logRead) add(p redis.Pipeliner, q LogQuery) {
 	ctx := context.Background()
-	l.last = p.Get(ctx, lastKey(q.Channel))
+	l.last = p.HGet(ctx, seenKey(q.Channel), stateField)
 	l.slice = p.XRangeN(ctx, logKey(q.Channel), entryID(q.After), "+", int64(q.MaxEntries)+2)
 }
 
@@ -163,7 +163,7 @@ func (l *logRead) lastOffset(t push.Term) (push.Offset, error) {
 	if err != nil {
 		return 0, err
 	}
-	last, err := parseLast(text)
+	last, err := parseState(text)
 	if err != nil || last <= t.Floor {
 		return 0, err
 	}

@@ -89,6 +89,7 @@ type Registry struct {
 	clock  clock
 	lanes  *lanes
 	leases leaseCopies
+	script script // of Append
 
 	term    atomic.Pointer[push.Term] // nil until the first was found; written under settling
 	dials   atomic.Int64              // connections opened so far
@@ -114,6 +115,7 @@ func New(client redis.UniversalClient, terms Terms, cfg Config) *Registry {
 	r.settling <- struct{}{}
 	r.clock.here = r.cfg.Now
 	r.lanes = newLanes(r)
+	r.script = newAppendScript(r.cfg)
 	if cluster, ok := client.(*redis.ClusterClient); ok {
 		cluster.OnNewNode(func(c *redis.Client) { c.AddHook(dialCounter{&r.dials}) })
 	} else {

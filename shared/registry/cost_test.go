@@ -1,0 +1,95 @@
+package registry_test
+
+import (
+	"bufio"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/registry/registrytest"
+)
+
+// BenchmarkRedisCost measures the processor time that Redis itself spends: on
+// one append of a message to one channel, and on the least that a log could
+// cost, a plain XADD of the same bytes. Both come in pipelines of 100, to as
+// many channels in turn, and every channel has a route.
+func BenchmarkRedisCost(b *testing.B) {
+	const pipeline = 100
+	for _, channels := range []int{2000, 20} {
+		s := registrytest.Redis(b)
+		r := newBench(b, s, registry.Config{})
+		rdb := redis.NewClient(&redis.Options{Addr: s.Addr()})
+		b.Cleanup(func() { _ = rdb.Close() })
+		var routes []registry.ChannelRoute
+		for c := range channels {
+			routes = append(routes, registry.ChannelRoute{Channel: push.Channel(fmt.Sprint("#", c)), Registration: 1})
+		}
+		if err := r.AddRoutes(b.Context(), "127.0.0.1:8811~abcdefgh", routes); err != nil {
+			b.Fatal(err)
+		}
+		m := message("m")
+		m.Data = []byte(`"` + strings.Repeat("x", 126) + `"`)
+		m.Trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		items := make([]registry.Item, pipeline)
+		n := 0
+		b.Run(fmt.Sprintf("append/channels=%d", channels), func(b *testing.B) {
+			before := cpu(b, rdb)
+			for b.Loop() {
+				for i := range items {
+					one := *m
+					one.ID = push.MessageID(fmt.Sprint("bench/", n))
+					items[i] = registry.Item{Channel: push.Channel(fmt.Sprint("#", n%channels)), Message: &one}
+					n++
+				}
+				if _, err := r.Append(b.Context(), items); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64((cpu(b, rdb)-before).Nanoseconds())/1000/float64(b.N*pipeline), "redis-µs/append")
+		})
+		payload := strings.Repeat("x", 330)
+		b.Run(fmt.Sprintf("xadd/channels=%d", channels), func(b *testing.B) {
+			before := cpu(b, rdb)
+			n := 0
+			for b.Loop() {
+				p := rdb.Pipeline()
+				for range pipeline {
+					p.Do(b.Context(), "XADD", "x"+strconv.Itoa(n%channels), "*", "m", payload)
+					n++
+				}
+				if _, err := p.Exec(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64((cpu(b, rdb)-before).Nanoseconds())/1000/float64(b.N*pipeline), "redis-µs/append")
+		})
+	}
+}
+
+// cpu returns the processor time that a Redis has used.
+func cpu(b *testing.B, rdb *redis.Client) time.Duration {
+	b.Helper()
+	text, err := rdb.Info(b.Context(), "cpu").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var used float64
+	lines := bufio.NewScanner(strings.NewReader(text))
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		if name == "used_cpu_user" || name == "used_cpu_sys" {
+			seconds, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			used += seconds
+		}
+	}
+	return time.Duration(used * float64(time.Second))
+}
