@@ -145,7 +145,7 @@ func (p *parse) file(root ast.Node, set *Set) {
 
 func (p *parse) source(name string, node ast.Node, path string) *Source {
 	s := &Source{Name: name}
-	m, ok := p.mapping(node, path, []string{"verify", "custom", "secrets", "retired", "retain", "rules"})
+	m, ok := p.mapping(node, path, []string{"verify", "custom", "secrets", "retired", "retain", "callback", "rules"})
 	if !ok {
 		return s
 	}
@@ -159,6 +159,7 @@ func (p *parse) source(name string, node ast.Node, path string) *Source {
 		s.Receiver = receiver
 	}
 	s.Retain = p.retain(m)
+	s.Callback = p.callback(m)
 	s.Rules = p.rules(m)
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,6 +103,40 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseCallback: where a source is told what became of its messages.
+func TestParseCallback(t *testing.T) {
+	file := "sources:\n  a:\n    verify: gitlab\n    secrets: x\n    rules: {to: {all: true}}\n    callback: {url: 'https://shop.example/pushed', secrets: a secret of 24 bytes here"
+	tests := map[string]struct {
+		rest string
+		want []string
+	}{
+		"everything": {"}\n", Events()},
+		"one":        {", events: message.expired}\n", []string{EventExpired}},
+		"two":        {", events: [message.expired, message.received]}\n", []string{EventExpired, EventReceived}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			set, err := Parse(t.Context(), []byte(file+tt.rest), newCompiler(t), resolve)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, _ := set.Source("a")
+			c := a.Callback
+			if c == nil || c.URL != "https://shop.example/pushed" || c.Signer == nil {
+				t.Fatalf("the callback is %+v", c)
+			}
+			for _, event := range Events() {
+				if c.Wants(event) != slices.Contains(tt.want, event) {
+					t.Errorf("Wants(%s) = %v", event, c.Wants(event))
+				}
+			}
+		})
+	}
+	if (*Callback)(nil).Wants(EventExpired) {
+		t.Error("no callback wants something")
+	}
+}
+
 func TestParseFaults(t *testing.T) {
 	good := func(change ...string) string { return strings.NewReplacer(change...).Replace(example) }
 	tests := map[string]struct {
@@ -132,6 +167,8 @@ func TestParseFaults(t *testing.T) {
 		"secrets empty":         {good("[env:GITHUB_SECRET]", "[]"), []string{"line 5, column 5: sources.github.secrets: is empty"}},
 		"secret a mapping":      {good("[env:GITHUB_SECRET]", "[{a: b}]"), []string{"line 5, column 15: sources.github.secrets[0]: must be one text"}},
 		"unfit secret":          {good("verify: github", "verify: sendgrid"), []string{"line 5, column 14: sources.github.secrets: secret 1: it is no ECDSA public key"}},
+		"callback, all wrong":   {good("rules: {to: {all: true}}", "callback: {url: 'gopher://x', secrets: short, events: [message.read]}\n    rules: {to: {all: true}}"), []string{"line 35, column 65: sources.shop.callback.events[0]: is none of message.received", "line 35, column 21: sources.shop.callback.url: must be an address", "line 35, column 45: sources.shop.callback.secrets: signing secret 1 is 5 bytes long"}},
+		"callback of nothing":   {good("rules: {to: {all: true}}", "callback: {}\n    rules: {to: {all: true}}"), []string{"line 35, column 15: sources.shop.callback.url: is missing", "line 35, column 15: sources.shop.callback.secrets: is missing"}},
 		"rules empty":           {good("rules: {to: {all: true}}", "rules: []"), []string{"line 35, column 5: sources.shop.rules: is empty"}},
 		"a rule of nothing":     {good("rules: {to: {all: true}}", "rules: [{}]"), []string{"line 35, column 13: sources.shop.rules[0].to: addresses nobody"}},
 		"a rule is a text":      {good("rules: {to: {all: true}}", "rules: yes please"), []string{"line 35, column 12: sources.shop.rules[0]: must be a mapping of fields, not a single value"}},

@@ -47,6 +47,7 @@ func TestSchemaAgrees(t *testing.T) {
 	source := func(verify, rest string) string {
 		return fmt.Sprintf("sources:\n  a:\n    verify: %s\n    secrets: [x]\n%s", verify, rest)
 	}
+	callback := func(fields string) string { return "    callback: {" + fields + "}\n" }
 	rules := "    rules: [{to: {all: true}}]\n"
 	rule := func(fields string) string { return source("gitlab", "    rules: [{"+fields+"}]\n") }
 	tests := map[string]struct {
@@ -65,6 +66,19 @@ func TestSchemaAgrees(t *testing.T) {
 		"retain nothing":       {source("gitlab", "    retain: 0\n"+rules), true},
 		"retain no time":       {source("gitlab", "    retain: long\n"+rules), false},
 		"retain a number":      {source("gitlab", "    retain: 72\n"+rules), false},
+		"callback":             {source("gitlab", callback("url: https://a.example/b?c=d, secrets: [aaaaaaaaaaaaaaaaaaaaaaaa]")+rules), true},
+		"callback, an event":   {source("gitlab", callback("url: http://a.example, secrets: aaaaaaaaaaaaaaaaaaaaaaaa, events: message.expired")+rules), true},
+		"callback, two events": {source("gitlab", callback("url: http://a.example:81, secrets: aaaaaaaaaaaaaaaaaaaaaaaa, events: [message.expired, message.received]")+rules), true},
+		"callback, none":       {source("gitlab", "    callback:\n"+rules), true},
+		"callback, no secrets": {source("gitlab", callback("url: https://a.example")+rules), false},
+		"callback, no url":     {source("gitlab", callback("secrets: aaaaaaaaaaaaaaaaaaaaaaaa")+rules), false},
+		"callback, ftp":        {source("gitlab", callback("url: ftp://a.example, secrets: aaaaaaaaaaaaaaaaaaaaaaaa")+rules), false},
+		"callback, a user":     {source("gitlab", callback("url: https://a:b@c.example, secrets: aaaaaaaaaaaaaaaaaaaaaaaa")+rules), false},
+		"callback, fragment":   {source("gitlab", callback("url: https://a.example/#b, secrets: aaaaaaaaaaaaaaaaaaaaaaaa")+rules), false},
+		"callback, misspelt":   {source("gitlab", callback("url: https://a.example, secrets: aaaaaaaaaaaaaaaaaaaaaaaa, event: message.received")+rules), false},
+		"callback, odd event":  {source("gitlab", callback("url: https://a.example, secrets: aaaaaaaaaaaaaaaaaaaaaaaa, events: [message.read]")+rules), false},
+		"callback, no event":   {source("gitlab", callback("url: https://a.example, secrets: aaaaaaaaaaaaaaaaaaaaaaaa, events: []")+rules), false},
+		"callback, one twice":  {source("gitlab", callback("url: https://a.example, secrets: aaaaaaaaaaaaaaaaaaaaaaaa, events: [message.expired, message.expired]")+rules), false},
 		"one rule, no list":    {source("gitlab", "    rules: {to: {users: body.id}}\n"), true},
 		"no rules":             {source("gitlab", ""), false},
 		"empty rules":          {source("gitlab", "    rules: []\n"), false},

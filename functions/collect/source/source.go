@@ -54,6 +54,9 @@ type Source struct {
 	// Retain is how long its deliveries are kept, to be looked at and replayed;
 	// 0: none is.
 	Retain time.Duration
+	// Callback is where the source is told what became of its messages; nil: it
+	// is not.
+	Callback *Callback
 	// UpdatedAt is when a source of the store was put there; zero for the file's.
 	UpdatedAt time.Time
 }
