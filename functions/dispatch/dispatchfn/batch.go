@@ -53,6 +53,9 @@ type batch struct {
 	problems []*push.Problem // by message; nil is confirmed
 	places   []place
 	term     push.Term // that the places were taken in
+	// failed has the channels where a message of the same request has failed, in
+	// this or an earlier batch.
+	failed channelSet
 }
 
 // take makes places for the first of messages, at least one, until the batch is
@@ -73,6 +76,11 @@ func (b *batch) take(messages []*push.Message) int {
 			continue
 		case m.Expired(now):
 			b.h.metrics.messages.WithLabelValues(outcomeExpired).Inc()
+			continue
+		case b.failed.hasAny(channels):
+			b.h.metrics.messages.WithLabelValues(outcomeFailed).Inc()
+			b.failed.add(channels)
+			b.problems[i] = push.NewProblem(push.CodeUnavailable, "an earlier message of its channel failed; hand it off again")
 			continue
 		}
 		for _, c := range channels {
@@ -117,6 +125,9 @@ func (b *batch) run(ctx context.Context) bool {
 	var failed error
 	for i := range b.places {
 		p := &b.places[i]
+		if p.at.Err != nil {
+			b.failed[p.channel] = true
+		}
 		if p.at.Err != nil && b.problems[p.message] == nil {
 			failed = p.at.Err
 			b.problems[p.message] = push.NewProblem(push.CodeUnavailable, "a channel's log could not be written; hand it off again")

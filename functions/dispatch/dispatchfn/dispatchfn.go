@@ -88,7 +88,7 @@ type Config struct {
 	BatchItems  int           // places taken at once: a larger request goes in parts, in order; 10,000
 
 	OutboxEvery time.Duration // between looks at the outbox; 1 s
-	OutboxLimit int           // entries claimed at once; 100
+	OutboxLimit int           // entries claimed at once, of each kind; 500
 	OutboxClaim time.Duration // how long a claim lasts; 30 s
 	// An entry that has failed ParkAfter times is parked if other messages get
 	// through meanwhile; else something larger is broken, which is not its fault,
@@ -117,7 +117,7 @@ func (c Config) withDefaults() Config {
 	num(&c.Concurrency, 64)
 	num(&c.BatchItems, 10_000)
 	set(&c.OutboxEvery, time.Second)
-	num(&c.OutboxLimit, 100)
+	num(&c.OutboxLimit, 500)
 	num(&c.ParkAfter, 12)
 	num(&c.ParkAtLast, 100)
 	set(&c.OutboxClaim, 30*time.Second)
@@ -206,30 +206,38 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // not confirmed, nil for the others. again says that any of them may have been
 // dispatched before. It does not change the messages.
 func (h *Handler) Dispatch(ctx context.Context, messages []*push.Message, again bool) []*push.Problem {
+	problems, _ := h.dispatch(ctx, messages, again)
+	return problems
+}
+
+// dispatch is Dispatch, and returns too how many of messages were tried: the
+// others have nothing to do with their problem.
+func (h *Handler) dispatch(ctx context.Context, messages []*push.Message, again bool) (problems []*push.Problem, tried int) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Deadline)
 	defer cancel()
-	problems := make([]*push.Problem, len(messages))
+	problems = make([]*push.Problem, len(messages))
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	case <-ctx.Done():
 		h.notTried(problems, push.NewProblem(push.CodeUnavailable, "too much is being dispatched"))
-		return problems
+		return problems, 0
 	}
-	for from := 0; from < len(messages); {
-		b := &batch{h: h, again: again}
-		n := b.take(messages[from:])
+	failed := make(channelSet) // no message may overtake one that a log did not take
+	for tried < len(messages) {
+		b := &batch{h: h, again: again, failed: failed}
+		n := b.take(messages[tried:])
 		whole := b.run(ctx)
-		copy(problems[from:], b.problems)
-		from += n
+		copy(problems[tried:], b.problems)
+		tried += n
 		if !whole {
-			h.notTried(problems[from:], push.NewProblem(push.CodeUnavailable, "not tried: an earlier message failed"))
+			h.notTried(problems[tried:], push.NewProblem(push.CodeUnavailable, "not tried: an earlier message failed"))
 			break
 		}
 	}
 	h.metrics.seconds.Observe(time.Since(began).Seconds())
-	return problems
+	return problems, tried
 }
 
 // notTried sets every problem to p.

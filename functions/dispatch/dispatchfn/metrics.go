@@ -44,6 +44,7 @@ const (
 const (
 	outboxConfirmed = "confirmed"
 	outboxRetry     = "retry"
+	outboxHeld      = "held" // an older message of a channel of it waits; not tried
 	outboxExpired   = "expired"
 	outboxParked    = "parked"  // it keeps failing; an operator decides
 	outboxMissing   = "missing" // its message is no longer in the store
@@ -77,7 +78,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		requests: counter("dispatch_node_requests_total", "Requests to nodes, questions included, by result.", "result"),
 		unpushed: counter("dispatch_entries_not_pushed_total", "Entries not pushed to a node with a route, by reason; it finds them in log or inbox.", "reason"),
 		routes:   counter("dispatch_routes_removed_total", "Stale routes removed, by reason.", "reason"),
-		outbox:   counter("dispatch_outbox_total", "Outbox entries tried, by outcome.", "outcome"),
+		outbox:   counter("dispatch_outbox_total", "Outbox entries looked at, by outcome.", "outcome"),
 		sweeps:   counter("dispatch_sweep_errors_total", "Looks at the outbox and sweeps of the store that failed, by kind.", "kind"),
 		swept:    f.NewCounter(prometheus.CounterOpts{Name: "dispatch_swept_total", Help: "Records that had outlived their time and were removed."}),
 		entries:  f.NewCounter(prometheus.CounterOpts{Name: "dispatch_entries_pushed_total", Help: "Entries that nodes took."}),

@@ -8,8 +8,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
@@ -17,12 +15,12 @@ import (
 const (
 	retryFirst = time.Second
 	retryMost  = time.Minute
-	// aloneAfter is how often an entry may fail together with others; aloneAtOnce
-	// is how many that did are dispatched side by side.
-	aloneAfter  = 3
-	aloneAtOnce = 8
 	// sweepTime bounds one look at the outbox and one sweep of the store.
 	sweepTime = 20 * time.Second
+	// Another sweep may have what this one would go on with: it looks again so
+	// often, after so long or up to twice that.
+	lookAgain = 3
+	lookPause = 25 * time.Millisecond
 	keepTime  = 5 * time.Second // to keep what became of entries
 )
 
@@ -59,52 +57,105 @@ func (h *Handler) sweepStore(ctx context.Context) error {
 	return err
 }
 
-// emptyOutbox dispatches what is due, until nothing is.
+// emptyOutbox dispatches what is due, until a look finds nothing that it can do,
+// or for sweepTime. It looks again whenever something went out: as long as an
+// entry waits, what is posted to its channels goes into the outbox too, and a
+// busy channel leaves that detour only when nothing of it is left.
 func (h *Handler) emptyOutbox(ctx context.Context) error {
-	for {
-		n, err := h.SweepOutbox(ctx)
-		if err != nil || n < h.cfg.OutboxLimit {
+	worked, waits := false, 0
+	for began := time.Now(); time.Since(began) < sweepTime; {
+		pass, err := h.sweepOutbox(ctx)
+		switch {
+		case err != nil:
 			return err
+		case pass.gone > 0:
+			worked, waits = true, 0
+		case worked && pass.held > 0 && waits < lookAgain:
+			waits++
+			if err := pause(ctx, lookPause+rand.N(lookPause)); err != nil {
+				return err
+			}
+		default:
+			return nil
 		}
+	}
+	return nil
+}
+
+// pause waits for d, or until ctx ends, whose error it then returns.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }
 
 // SweepOutbox claims what is due in the outbox, at most Config.OutboxLimit
-// entries, dispatches it, and confirms each entry, sets it for another try,
-// later each time, or parks it. It returns how many entries it claimed. Where it
-// cannot keep what became of an entry, that stays claimed until the claim ends.
+// entries of each kind, dispatches it, and confirms each entry, sets it for
+// another try, later each time, or parks it. Of a channel nothing goes out while
+// something older waits for it: what would overtake is held back, untried. It
+// returns how many entries it claimed. Where it cannot keep what became of an
+// entry, that stays claimed until the claim ends.
 func (h *Handler) SweepOutbox(ctx context.Context) (int, error) {
+	pass, err := h.sweepOutbox(ctx)
+	return pass.claimed, err
+}
+
+// A pass is what one look at the outbox came to.
+type pass struct {
+	claimed int
+	gone    int // entries that are not in the queue any more
+	held    int // entries that wait for older ones
+}
+
+func (h *Handler) sweepOutbox(ctx context.Context) (pass, error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
 	// This tells Redis' clock, by which things are due; and without Redis there
 	// is no use in trying.
 	if _, err := h.reg.Term(ctx); err != nil {
-		return 0, err
+		return pass{}, err
 	}
 	now := h.reg.Now()
 	entries, err := h.store.ClaimOutbox(ctx, now, now.Add(h.cfg.OutboxClaim), h.cfg.OutboxLimit)
 	if err != nil {
-		return 0, fmt.Errorf("claim: %w", err)
+		return pass{}, fmt.Errorf("claim: %w", err)
 	}
+	p := pass{claimed: len(entries)}
 	if len(entries) == 0 {
-		return 0, nil
+		return p, nil
 	}
-	return len(entries), h.redispatch(ctx, entries, now)
+	o, err := h.redispatch(ctx, entries, now)
+	if err != nil {
+		return p, err
+	}
+	p.gone, p.held = len(o.done)+len(o.parked), len(o.held)
+	return p, h.keepOutcomes(ctx, o)
 }
 
 // redispatch dispatches claimed entries and says for each what becomes of it.
-func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, now time.Time) error {
+func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, now time.Time) (*outcomes, error) {
 	records, unreadable, err := h.load(ctx, entries)
 	if err != nil {
-		return fmt.Errorf("load messages: %w", err)
+		return nil, fmt.Errorf("load messages: %w", err)
 	}
-	var o outcomes
-	var due []dueEntry
+	// After the claim: whatever has to go out before one of entries was put
+	// before it, so it is seen, or gone out.
+	ahead, err := h.store.Ahead(ctx, entries)
+	if err != nil {
+		return nil, fmt.Errorf("look ahead: %w", err)
+	}
+	o := &outcomes{}
+	var due []*dueEntry
 	for _, e := range entries {
 		r, ok := records[e.Message]
 		switch {
 		case unreadable[e.Message] != nil:
-			h.park(&o, e, fmt.Sprintf("its record cannot be read: %v", unreadable[e.Message]), now.Add(push.MaxTTL))
+			h.park(o, e, fmt.Sprintf("its record cannot be read: %v", unreadable[e.Message]), now.Add(push.MaxTTL))
 		case !ok:
 			h.log.Warn("outbox entry without message", "message", e.Message)
 			h.metrics.outbox.WithLabelValues(outboxMissing).Inc()
@@ -113,35 +164,19 @@ func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, n
 			h.metrics.outbox.WithLabelValues(outboxExpired).Inc()
 			o.done = append(o.done, e.Message)
 		default:
-			due = append(due, dueEntry{e, &r.Message})
+			due = append(due, &dueEntry{OutboxEntry: e, message: &r.Message})
 		}
 	}
-	for i, p := range h.dispatchDue(ctx, due) {
-		e := due[i]
-		switch {
-		case p == nil:
-			h.metrics.outbox.WithLabelValues(outboxConfirmed).Inc()
-			o.done = append(o.done, e.Message)
-		case h.hopeless(e.OutboxEntry, p):
-			h.park(&o, e.OutboxEntry, p.Error(), e.message.ExpiresAt)
-		default:
-			h.metrics.outbox.WithLabelValues(outboxRetry).Inc()
-			o.retries = append(o.retries, retry(e.OutboxEntry, p, h.reg.Now()))
-		}
-	}
-	return h.keepOutcomes(ctx, &o)
-}
-
-// A dueEntry is an entry of the outbox with its message.
-type dueEntry struct {
-	store.OutboxEntry
-	message *push.Message
+	q := &queue{h: h, outcomes: o, until: make(map[push.Channel]time.Time)}
+	q.run(ctx, q.behind(due, ahead))
+	return o, nil
 }
 
 // outcomes is what becomes of claimed entries.
 type outcomes struct {
 	done    []push.MessageID
 	retries []store.OutboxEntry
+	held    []store.OutboxEntry // as they were, but for when they are due
 	parked  []store.ParkedEntry
 }
 
@@ -155,8 +190,8 @@ func (h *Handler) keepOutcomes(ctx context.Context, o *outcomes) error {
 			return fmt.Errorf("confirm: %w", err)
 		}
 	}
-	if len(o.retries) > 0 {
-		if err := h.store.RetryOutbox(ctx, o.retries); err != nil {
+	if again := append(o.retries, o.held...); len(again) > 0 {
+		if err := h.store.RetryOutbox(ctx, again); err != nil {
 			return fmt.Errorf("set for another try: %w", err)
 		}
 	}
@@ -214,37 +249,6 @@ func (h *Handler) load(ctx context.Context, entries []store.OutboxEntry) (map[pu
 		maps.Copy(records, one)
 	}
 	return records, unreadable, nil
-}
-
-// dispatchDue dispatches entries and returns a problem for each that is not
-// confirmed. Messages fail together with what they are dispatched with, so those
-// that have failed before go alone: none is given up for another's sake.
-func (h *Handler) dispatchDue(ctx context.Context, due []dueEntry) []*push.Problem {
-	problems := make([]*push.Problem, len(due))
-	var together []int
-	var g errgroup.Group
-	g.SetLimit(aloneAtOnce)
-	for i := range due {
-		if due[i].Attempts < aloneAfter {
-			together = append(together, i)
-			continue
-		}
-		g.Go(func() error {
-			problems[i] = h.Dispatch(ctx, []*push.Message{due[i].message}, true)[0]
-			return nil
-		})
-	}
-	if len(together) > 0 {
-		messages := make([]*push.Message, len(together))
-		for n, i := range together {
-			messages[n] = due[i].message
-		}
-		for n, p := range h.Dispatch(ctx, messages, true) {
-			problems[together[n]] = p
-		}
-	}
-	_ = g.Wait() // none of them returns an error
-	return problems
 }
 
 // retry returns e set for another try: after a second, then twice as long each
