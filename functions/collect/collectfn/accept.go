@@ -3,6 +3,7 @@ package collectfn
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"pushcluster/shared/push"
@@ -27,8 +28,18 @@ type outcome struct {
 // into the outbox what is to wait or was not confirmed. Outcomes come in the
 // order of drafts; one without problem is a promise to deliver.
 func (h *Handler) accept(ctx context.Context, drafts []*draft) []outcome {
+	return h.acceptBeside(ctx, drafts, nil)
+}
+
+// acceptBeside is accept with something to do beside the hand-off: beside, if it
+// is not nil, is called once the messages are stored, or if there are none, and
+// waited for. It is not called if they could not be stored.
+func (h *Handler) acceptBeside(ctx context.Context, drafts []*draft, beside func(context.Context)) []outcome {
 	outcomes := make([]outcome, len(drafts))
 	if len(drafts) == 0 {
+		if beside != nil {
+			beside(context.WithoutCancel(ctx))
+		}
 		return outcomes
 	}
 	records := make([]store.Record, len(drafts))
@@ -51,7 +62,13 @@ func (h *Handler) accept(ctx context.Context, drafts []*draft) []outcome {
 		}
 		return outcomes
 	}
-	h.forward(ctx, h.compare(drafts, insertions, outcomes), outcomes)
+	list := h.compare(drafts, insertions, outcomes)
+	var both sync.WaitGroup
+	if beside != nil {
+		both.Go(func() { beside(ctx) })
+	}
+	h.forward(ctx, list, outcomes)
+	both.Wait()
 	for i := range outcomes {
 		if outcomes[i].problem == nil {
 			outcomes[i].problem = outcomes[outcomes[i].first].problem

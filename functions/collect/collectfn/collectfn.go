@@ -15,6 +15,11 @@
 //	GET    /v1/sources, /v1/sources/{source}   who may post webhooks, and what becomes of them
 //	PUT    /v1/sources/{source}         adds or replaces a source
 //	DELETE /v1/sources/{source}         removes it
+//	GET    /v1/sources/{source}/deliveries         the webhooks that came, the newest first
+//	GET    /v1/sources/{source}/deliveries/{id...} one of them
+//	POST   /v1/sources/{source}/deliveries/{id...}/replay   has it go through the rules of now
+//	POST   /v1/sources/{source}/replay  the same for many
+//	POST   /v1/sources/{source}/dry-run what other rules would make of them
 //	GET    /healthz, /readyz
 //
 // The path of a message: it is checked; stored durably; handed to Dispatch; and
@@ -28,6 +33,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -52,6 +58,7 @@ type Config struct {
 	Sources   Sources          // of webhooks; nil: there are none
 	Stored    StoredSources    // those of Sources that the API may change; nil: none
 	Now       func() time.Time // nil means time.Now
+	Chance    func() float64   // a number from 0 to 1, 1 not included; nil means rand.Float64
 }
 
 // A Store is the part of the durable store that Collect uses: its first part for
@@ -71,6 +78,7 @@ type Store interface {
 	AddRevocation(ctx context.Context, r push.Revocation, now time.Time, most int) error
 	PutSource(ctx context.Context, r store.SourceRecord, most int) error
 	RemoveSource(ctx context.Context, name string) (bool, error)
+	store.Deliveries
 }
 
 // A Handoff brings messages to Dispatch, in their order, and returns one error
@@ -88,7 +96,10 @@ type Handler struct {
 	metrics *metrics
 	mux     *http.ServeMux
 
-	dispatch, outbox, kept, questions lapse // what is away at the moment, for the log
+	dispatch, outbox, kept, questions, deliveries lapse // what is away at the moment, for the log
+
+	refused refusals
+	long    chan struct{} // holds one for each long order under way
 }
 
 // New returns Collect's handler. It does no I/O and starts nothing.
@@ -99,11 +110,15 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Chance == nil {
+		cfg.Chance = rand.Float64
+	}
 	h := &Handler{
 		cfg: cfg, store: st, handoff: handoff, log: log,
-		metrics: newMetrics(reg), mux: http.NewServeMux(),
+		metrics: newMetrics(reg), mux: http.NewServeMux(), long: make(chan struct{}, longAtOnce),
 	}
 	h.dispatch.what, h.outbox.what, h.kept.what, h.questions.what = "hand-off to dispatch", "outbox", "store", "questions to dispatch"
+	h.deliveries.what = "store of deliveries"
 	// Dispatch being away does not make Collect unready: there is the outbox.
 	health := serve.Health(log, serve.Check{Name: "store", Probe: st.Ping})
 	h.mux.Handle("GET /healthz", health)
@@ -117,6 +132,11 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	h.mux.HandleFunc("GET /v1/sources/{source}", h.getSource)
 	h.mux.HandleFunc("PUT /v1/sources/{source}", h.putSource)
 	h.mux.HandleFunc("DELETE /v1/sources/{source}", h.deleteSource)
+	h.mux.HandleFunc("GET /v1/sources/{source}/deliveries", h.listDeliveries)
+	h.mux.HandleFunc("GET /v1/sources/{source}/deliveries/{id...}", h.getDelivery)
+	h.mux.HandleFunc("POST /v1/sources/{source}/deliveries/{rest...}", h.replayDelivery)
+	h.mux.HandleFunc("POST /v1/sources/{source}/replay", h.replayRange)
+	h.mux.HandleFunc("POST /v1/sources/{source}/dry-run", h.dryRun)
 	h.mux.HandleFunc("GET /v1/users/{id}", h.user)
 	h.mux.HandleFunc("DELETE /v1/users/{id}/connections", h.kick)
 	h.mux.HandleFunc("GET /v1/nodes", h.listNodes)

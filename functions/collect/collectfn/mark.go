@@ -50,3 +50,9 @@ func decodeMark[M any](text string) (mark M, err error) {
 	}
 	return mark, nil
 }
+
+// A deliveryMark is a delivery's place among those of its source.
+type deliveryMark struct {
+	At time.Time `json:"t"`
+	ID string    `json:"d"`
+}

@@ -14,6 +14,8 @@ type metrics struct {
 	orders         *prometheus.CounterVec
 	webhooks       *prometheus.CounterVec
 	ruleErrors     *prometheus.CounterVec
+	deliveries     *prometheus.CounterVec
+	replays        *prometheus.CounterVec
 	handoffSeconds prometheus.Histogram
 }
 
@@ -35,15 +37,23 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		orders: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_orders_total",
 			Help: "Questions and orders about messages and users that were carried out, by kind; refused ones count as requests refused."},
-			[]string{"order"}), // state, cancel, user, nodes, kick, revoke, parked, replay, discard, sources, put_source, delete_source
+			[]string{"order"}), // state, cancel, user, nodes, kick, revoke, parked, replay, discard, sources, put_source, delete_source, deliveries, delivery, replay_delivery, replay_range, dry_run
 		webhooks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_webhooks_total",
-			Help: "Deliveries by source and outcome: accepted, repeated, no_rule_matched, nobody, rule_failed, challenge, unknown_source, or the code of the problem."},
+			Help: "Deliveries by source and outcome: accepted, repeated, no_rule_matched, nobody, parked, challenge, unknown_source, or the code of the problem."},
 			[]string{"source", "outcome"}), // sources are those of the file
 		ruleErrors: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_rule_errors_total",
 			Help: "Rules that could not be evaluated for a delivery, by kind: missing, type, cost, time, result."},
 			[]string{"source", "rule", "kind"}),
+		deliveries: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_deliveries_total",
+			Help: "Records of deliveries by source and what was done: kept, hash (without a body), failed (the store did not take it), trimmed (over the bounds of the source)."},
+			[]string{"source", "done"}),
+		replays: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_replays_total",
+			Help: "Deliveries that were replayed, by source and outcome: accepted, no_rule_matched, nobody, parked, skipped."},
+			[]string{"source", "outcome"}),
 		handoffSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "collect_handoff_seconds", Help: "Time to hand messages to Dispatch, confirmed or not.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),

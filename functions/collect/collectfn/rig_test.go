@@ -43,17 +43,26 @@ type rig struct {
 
 	mu       sync.Mutex // guards what follows
 	clock    time.Time
+	chance   float64
 	requests []push.DispatchRequest // what Dispatch was asked
 	refuse   map[push.MessageID]bool
 	down     bool
 }
 
-// A faultyStore is a real store whose outbox can be made to fail, and whose list
-// of revocations can be made full.
+// A faultyStore is a real store whose outbox and whose deliveries can be made to
+// fail, and whose list of revocations can be made full.
 type faultyStore struct {
 	store.Store
-	outboxAway bool
-	full       bool // of revocations
+	outboxAway     bool
+	deliveriesAway bool // to be put
+	full           bool // of revocations
+}
+
+func (s *faultyStore) PutDeliveries(ctx context.Context, records []store.Delivery) error {
+	if s.deliveriesAway {
+		return store.ErrUnavailable
+	}
+	return s.Store.PutDeliveries(ctx, records)
 }
 
 func (s *faultyStore) AddRevocation(ctx context.Context, r push.Revocation, now time.Time, most int) error {
@@ -74,7 +83,7 @@ var start = time.Date(2030, 1, 31, 9, 30, 0, 0, time.UTC)
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: start, refuse: make(map[push.MessageID]bool), logged: &bytes.Buffer{}}
+	r := &rig{t: t, clock: start, chance: 0.999, refuse: make(map[push.MessageID]bool), logged: &bytes.Buffer{}}
 	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store"), sqlitestore.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +116,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewJSONHandler(r.logged, nil))
-	collect, err := New(Config{Keys: keys, Questions: r.nodes, Sources: r.hooks, Stored: r.hooks, Now: r.now}, r.store, client, log, nil)
+	collect, err := New(Config{Keys: keys, Questions: r.nodes, Sources: r.hooks, Stored: r.hooks, Now: r.now, Chance: r.luck}, r.store, client, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +130,15 @@ func (r *rig) now() time.Time {
 	defer r.mu.Unlock()
 	return r.clock
 }
+
+func (r *rig) luck() float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.chance
+}
+
+// later lets some time pass.
+func (r *rig) later(d time.Duration) { r.set(func() { r.clock = r.clock.Add(d) }) }
 
 // set changes what the rig's mutex guards.
 func (r *rig) set(change func()) {

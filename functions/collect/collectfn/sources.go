@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pushcluster/functions/collect/rule"
 	"pushcluster/functions/collect/source"
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
@@ -23,6 +24,8 @@ type StoredSources interface {
 	Check(ctx context.Context, name string, definition []byte) (*source.Source, error)
 	// InFile reports whether the file has a source of that name, which wins.
 	InFile(ctx context.Context, name string) bool
+	// CheckRules reads rules that are to be tried; its errors are source.Faults.
+	CheckRules(text []byte) ([]*rule.Rule, error)
 	// Forget has what was read of the store be read again.
 	Forget()
 }
@@ -33,6 +36,7 @@ type sourceAnswer struct {
 	From      string       `json:"from"` // "file" or "api"
 	Verify    string       `json:"verify"`
 	Secrets   int          `json:"secrets"` // how many
+	Retain    string       `json:"retain"`  // how long deliveries are kept; "0s": not at all
 	Rules     []ruleAnswer `json:"rules"`
 	UpdatedAt time.Time    `json:"updated_at,omitzero"` // of one from the api
 }
@@ -158,7 +162,7 @@ func (h *Handler) sourceSet(ctx context.Context) *source.Set {
 }
 
 func (h *Handler) describe(ctx context.Context, src *source.Source) sourceAnswer {
-	a := sourceAnswer{Name: src.Name, From: "api", Verify: src.Verify, Secrets: src.Receiver.Secrets(), Rules: []ruleAnswer{}, UpdatedAt: src.UpdatedAt}
+	a := sourceAnswer{Name: src.Name, From: "api", Verify: src.Verify, Secrets: src.Receiver.Secrets(), Retain: src.Retain.String(), Rules: []ruleAnswer{}, UpdatedAt: src.UpdatedAt}
 	if h.cfg.Stored == nil || h.cfg.Stored.InFile(ctx, src.Name) {
 		a.From = "file"
 	}

@@ -18,7 +18,7 @@ func TestSourcesOfTheStore(t *testing.T) {
 		t.Fatalf("at first there are %d %s", w.Code, w.Body)
 	}
 	w := r.order("PUT", "/v1/sources/store", shopSource)
-	const told = `{"name":"store","from":"api","verify":"gitlab","secrets":2,"rules":[{"name":"paid","when":"body.paid","to":{"users":"body.user"},"ttl":"1h0m0s"}],"updated_at":"2030-01-31T09:30:00Z"}`
+	const told = `{"name":"store","from":"api","verify":"gitlab","secrets":2,"retain":"168h0m0s","rules":[{"name":"paid","when":"body.paid","to":{"users":"body.user"},"ttl":"1h0m0s"}],"updated_at":"2030-01-31T09:30:00Z"}`
 	if w.Code != 200 || strings.TrimSpace(w.Body.String()) != told {
 		t.Fatalf("PUT = %d %s\nwant %s", w.Code, w.Body, told)
 	}

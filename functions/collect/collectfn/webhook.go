@@ -2,16 +2,16 @@ package collectfn
 
 import (
 	"context"
-	"errors"
 	"net/http"
+	"slices"
 	"strings"
-	"time"
 
 	"pushcluster/functions/collect/rule"
 	"pushcluster/functions/collect/source"
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/signature"
+	"pushcluster/shared/store"
 	"pushcluster/shared/telemetry"
 )
 
@@ -21,25 +21,13 @@ type Sources interface {
 	Set(ctx context.Context) *source.Set
 }
 
-// Limits of what one request may make.
-const (
-	maxMapping = 2 * time.Second // for all rules on all its events
-	maxMade    = MaxBatch        // messages
-	maxMadeAll = 8 << 20         // bytes of data in all of them
-)
-
-// The outcomes of a delivery that was understood.
-const (
-	outcomeAccepted = "accepted"
-	outcomeNoRule   = "no_rule_matched"
-	outcomeNobody   = "nobody" // a rule matched, and addresses nobody
-)
-
 // A deliveryAnswer is the answer to one delivery.
 type deliveryAnswer struct {
 	Delivery string     `json:"delivery"`
 	Outcome  string     `json:"outcome"`
 	Messages []accepted `json:"messages"`
+	// Failed is why a delivery is parked.
+	Failed []ruleResult `json:"failed,omitempty"`
 }
 
 // webhook takes one delivery of a source: it is verified on its raw bytes, told
@@ -53,38 +41,60 @@ func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 	}
 	body, p := serve.Body(w, r, MaxBody)
 	if p != nil {
-		h.refuseWebhook(w, r, src, p)
+		h.turnAway(w, r, src, p, body)
 		return
 	}
 	now := h.now()
 	if _, err := src.Receiver.Verify(r.Header, body, now); err != nil {
-		h.refuseWebhook(w, r, src, src.Receiver.Problem(err))
+		h.turnAway(w, r, src, src.Receiver.Problem(err), body)
 		return
 	}
 	events, isBatch, p := readEvents(r.Header, body, src.Receiver)
 	if p != nil {
-		h.refuseWebhook(w, r, src, p)
+		h.turnAway(w, r, src, p, body)
 		return
 	}
+	visible, hidden := visibleHeaders(r.Header, src.Receiver.Scheme())
+	in := rule.Input{Source: src.Name, Headers: visible, Query: firstQuery(r), ReceivedAt: now}
+	d := delivery{source: src, in: in, trace: telemetry.Trace(r.Header)}
+	raw := newReceived(r, body, isBatch, &d, hidden)
 	if !isBatch {
 		if a, asked := src.Receiver.Challenge(events[0].body); asked {
-			h.metrics.webhook(src.Name, "challenge")
+			h.keepChallenge(r.Context(), &d, raw, events[0])
+			h.metrics.webhook(src.Name, outcomeChallenge)
 			answer(w, a)
 			return
 		}
 	}
-	in := rule.Input{Source: src.Name, Headers: visibleHeaders(r.Header, src.Receiver.Scheme()), Query: firstQuery(r), ReceivedAt: now}
-	d := delivery{source: src, in: in, trace: telemetry.Trace(r.Header)}
-	h.take(w, r, &d, events, isBatch)
+	h.take(w, r, &d, events, raw)
 }
 
-// take maps events and accepts what their rules make, all at once.
-func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, events []event, isBatch bool) {
-	answers, drafts, failed := h.mapAll(r.Context(), d, events)
-	outcomes := h.acceptFirst(r.Context(), drafts)
+// take maps events, keeps them, and accepts what their rules make, all at once.
+// A delivery of which a rule fails is parked; where it cannot be, its sender
+// hears of it instead, and may send it again once the rule is repaired.
+func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, events []event, raw *received) {
+	list := h.mapAll(r.Context(), d, events)
+	var drafts []*draft
+	var failed *push.Problem // of a delivery that cannot be parked
+	parkable := d.source.Retain > 0 && raw.whole
+	for i := range list {
+		drafts = append(drafts, list[i].drafts...)
+		if list[i].problem != nil && failed == nil && !parkable {
+			failed = list[i].problem
+		}
+	}
+	var kept []store.Delivery
+	var away error
+	outcomes := h.acceptFirst(r.Context(), drafts, func(ctx context.Context) {
+		kept = raw.records(d, list)
+		away = h.keep(ctx, d.source, kept)
+	})
 	repeats := 0
 	for _, o := range outcomes {
 		if o.problem != nil {
+			if away == nil {
+				h.parkUnsent(r.Context(), kept)
+			}
 			h.refuseWebhook(w, r, d.source, o.problem)
 			return
 		}
@@ -92,144 +102,51 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, even
 			repeats++
 		}
 	}
-	if failed != nil {
+	switch {
+	case away != nil:
+		h.refuseWebhook(w, r, d.source, push.NewProblem(push.CodeUnavailable, "the store is away and the delivery could not be kept; send it again"))
+		return
+	case failed != nil:
 		// What the other rules made is accepted, and a repeat of it changes nothing.
-		h.refuse(w, r, failed)
+		h.refuseWebhook(w, r, d.source, failed)
 		return
 	}
 	repeated := len(drafts) > 0 && repeats == len(drafts)
 	if repeated {
 		w.Header().Set(headerReplayed, "true")
 	}
-	for _, a := range answers {
-		if repeated {
+	answers := make([]deliveryAnswer, len(list))
+	for i := range list {
+		answers[i] = list[i].answer()
+		if repeated && list[i].outcome == outcomeAccepted {
 			h.metrics.webhook(d.source.Name, "repeated")
 		} else {
-			h.metrics.webhook(d.source.Name, a.Outcome)
+			h.metrics.webhook(d.source.Name, list[i].outcome)
 		}
 	}
-	if isBatch {
+	if raw.batch {
 		serve.JSON(w, http.StatusAccepted, answers)
 		return
 	}
 	serve.JSON(w, http.StatusAccepted, answers[0])
 }
 
-// mapAll maps events. The problem is the first of a rule that could not be
-// evaluated.
-func (h *Handler) mapAll(ctx context.Context, d *delivery, events []event) (answers []deliveryAnswer, drafts []*draft, failed *push.Problem) {
-	ctx, cancel := context.WithTimeout(ctx, maxMapping)
-	defer cancel()
-	answers = make([]deliveryAnswer, len(events))
-	made := 0
-	for i, e := range events {
-		mapped, outcome, p := h.evaluate(ctx, d, e)
-		answers[i] = deliveryAnswer{Delivery: e.id, Outcome: outcome, Messages: []accepted{}}
-		for _, m := range mapped {
-			answers[i].Messages = append(answers[i].Messages, accepted{m.ID})
-			made += len(m.Data)
-		}
-		drafts = append(drafts, mapped...)
-		if len(drafts) > maxMade || made > maxMadeAll {
-			return answers, nil, push.NewProblem(push.CodeRuleFailed,
-				"the rules make more than %d messages or %d bytes of one request; nothing of it was kept", maxMade, maxMadeAll)
-		}
-		if p != nil && failed == nil {
-			failed = p
-		}
+// answer is what the sender of a delivery is told.
+func (m *mapped) answer() deliveryAnswer {
+	a := deliveryAnswer{Delivery: m.event.id, Outcome: m.outcome, Messages: []accepted{}, Failed: m.failures()}
+	for _, made := range m.drafts {
+		a.Messages = append(a.Messages, accepted{made.ID})
 	}
-	return answers, drafts, failed
-}
-
-// A delivery is what the events of one request have in common.
-type delivery struct {
-	source *source.Source
-	in     rule.Input
-	trace  string
-}
-
-// evaluate returns the messages that the rules make of one event. A problem is
-// the first rule's that could not be evaluated; those of other rules are made
-// all the same.
-func (h *Handler) evaluate(ctx context.Context, d *delivery, e event) (drafts []*draft, outcome string, p *push.Problem) {
-	in := d.in
-	in.Body = e.body
-	outcome = outcomeNoRule
-	for _, r := range d.source.Rules {
-		m, err := r.Eval(ctx, &in)
-		if err != nil {
-			failed := h.ruleFailed(d.source.Name, e.id, r.Spec().Name, err)
-			if p == nil {
-				p = failed
-			}
-			continue
-		}
-		if m == nil {
-			continue
-		}
-		if m.To.IsZero() {
-			if outcome == outcomeNoRule {
-				outcome = outcomeNobody
-			}
-			continue
-		}
-		made, problem := draftOf(d, e, r.Spec().Name, m)
-		if problem != nil {
-			h.metrics.message(problem.Code)
-			if p == nil {
-				p = problem
-			}
-			continue
-		}
-		outcome = outcomeAccepted
-		drafts = append(drafts, made)
-	}
-	return drafts, outcome, p
-}
-
-// ruleFailed counts and logs what is wrong with a rule under one delivery, and
-// returns what its sender is told. The reason may quote the delivery, and does
-// not go to the log.
-func (h *Handler) ruleFailed(name, id, ruleName string, err error) *push.Problem {
-	wrong := &rule.Error{Kind: rule.KindResult, Reason: "it could not be evaluated"}
-	errors.As(err, &wrong)
-	h.metrics.webhook(name, "rule_failed")
-	h.metrics.ruleErrors.WithLabelValues(name, ruleName, string(wrong.Kind)).Inc()
-	h.log.Warn("a rule cannot be evaluated for a delivery", "source", name, "delivery", id, "rule", ruleName,
-		"field", wrong.Field, "kind", string(wrong.Kind))
-	return push.NewProblem(push.CodeRuleFailed, "rule %q, %s: %s", ruleName, wrong.Field, wrong.Reason)
-}
-
-// draftOf makes the message that a rule has made of an event. Its id is
-// SOURCE/DELIVERY/RULE, so that a repeated delivery is a repeated message.
-func draftOf(d *delivery, e event, ruleName string, m *rule.Message) (*draft, *push.Problem) {
-	made := &draft{ttl: m.TTL}
-	if made.ttl == 0 {
-		made.ttl = push.DefaultTTL
-	}
-	to, err := recipients(m.To)
-	if err != nil {
-		return nil, invalid(err)
-	}
-	data, p := compactData(m.Data)
-	if p != nil {
-		return nil, p
-	}
-	made.Message = push.Message{
-		ID: push.MessageID(d.source.Name + "/" + e.id + "/" + ruleName),
-		To: to, Event: m.Event, Data: data, CollapseKey: m.CollapseKey, Trace: d.trace,
-	}
-	made.created(d.in.ReceivedAt)
-	made.Fingerprint = fingerprint(made)
-	return made, nil
+	return a
 }
 
 // acceptFirst accepts drafts as accept does, but where an id is there already
 // and its message reads otherwise, that one stands and is sent on again: a rule
 // may have changed since the delivery came first, or the sender wrote the time
-// of its second try into the body.
-func (h *Handler) acceptFirst(ctx context.Context, drafts []*draft) []outcome {
-	outcomes := h.accept(ctx, drafts)
+// of its second try into the body. Beside is called as acceptBeside does, once
+// also where there is nothing to accept.
+func (h *Handler) acceptFirst(ctx context.Context, drafts []*draft, beside func(context.Context)) []outcome {
+	outcomes := h.acceptBeside(ctx, drafts, beside)
 	var ids []push.MessageID
 	for _, o := range outcomes {
 		if o.problem != nil && o.problem.Code == push.CodeIDReused {
@@ -312,17 +229,30 @@ func answer(w http.ResponseWriter, a signature.Answer) {
 }
 
 // visibleHeaders returns what rules may see of the headers: all but those that
-// hold secrets or signatures, names in lower case.
-func visibleHeaders(h http.Header, scheme signature.Scheme) map[string]string {
-	visible := make(map[string]string, len(h))
+// hold secrets or signatures, whose names it returns too. Names are in lower case.
+func visibleHeaders(h http.Header, scheme signature.Scheme) (visible map[string]string, hidden []string) {
+	visible = make(map[string]string, len(h))
 	for name, values := range h {
-		switch {
-		case strings.EqualFold(name, scheme.Header), name == "Authorization", name == "Proxy-Authorization", name == "Cookie", name == "X-Api-Key":
+		lower := strings.ToLower(name)
+		if strings.EqualFold(name, scheme.Header) || secretName(lower) {
+			hidden = append(hidden, lower)
 			continue
 		}
-		visible[strings.ToLower(name)] = strings.Join(values, ", ")
+		visible[lower] = strings.Join(values, ", ")
 	}
-	return visible
+	slices.Sort(hidden)
+	return visible, hidden
+}
+
+// secretName reports whether what has this name, in lower case, is a secret, or
+// a signature, which whoever has it may send once more.
+func secretName(name string) bool {
+	for _, part := range []string{"authorization", "cookie", "api-key", "apikey", "api_key", "signature", "hmac", "token", "secret", "passw", "credential"} {
+		if strings.Contains(name, part) {
+			return true
+		}
+	}
+	return false
 }
 
 // firstQuery returns the first value of each query parameter.

@@ -70,6 +70,11 @@ sources:
     verify: gitlab
     secrets: plain token
     rules: { to: { users: "dyn(body).?user", channels: "source", all: "dyn(body) == 'all'" } }
+  forgets:
+    verify: gitlab
+    secrets: a token
+    retain: 0
+    rules: { name: broken, to: { users: body.nobody.id } }
   events:
     verify: gitlab
     secrets: events token
@@ -254,7 +259,9 @@ func TestWebhookRefusals(t *testing.T) {
 		"a bad form": {func() *httptest.ResponseRecorder {
 			return r.hook("plain", "a=%zz", "X-Gitlab-Token", "plain token", "Content-Type", "application/x-www-form-urlencoded")
 		}, 400, push.CodeBadRequest, "form"},
-		"rule fails":   {func() *httptest.ResponseRecorder { return r.github("x", "github secret", `{"action":"broken"}`) }, 422, push.CodeRuleFailed, `rule "broken", to.users: the body has no nobody`},
+		"rule fails, nothing is kept": {func() *httptest.ResponseRecorder {
+			return r.hook("forgets", `{"action":"broken"}`, "X-Gitlab-Token", "a token")
+		}, 422, push.CodeRuleFailed, `rule "broken", to.users: the body has no nobody`},
 		"wrong method": {func() *httptest.ResponseRecorder { return r.do(httptest.NewRequest("GET", "/v1/webhooks/github", nil)) }, 405, push.CodeMethodNotAllowed, ""},
 	}
 	for name, tt := range tests {
@@ -273,14 +280,16 @@ func TestWebhookRefusals(t *testing.T) {
 	}
 }
 
-// TestWebhookOneRuleFails: what the other rules make is kept; the sender hears
-// of the failure and may send it again once the rule is repaired.
+// TestWebhookOneRuleFails: what the other rules make is sent, and the delivery is
+// parked; it may come again once the rule is repaired.
 func TestWebhookOneRuleFails(t *testing.T) {
 	r := newRig(t)
 	broken := strings.Replace(sourcesFile, `when: body.action == "broken"`, `when: body.action == "opened"`, 1)
 	r.load(broken)
-	if w := r.github("d", "github secret", opened); w.Code != 422 || codeOf(w) != push.CodeRuleFailed {
-		t.Fatalf("answer = %d %s, want 422 rule_failed", w.Code, w.Body)
+	first := deliveryOf(t, r.github("d", "github secret", opened))
+	if first.Outcome != "parked" || len(first.Messages) != 2 || len(first.Failed) != 1 || first.Failed[0].Rule != "broken" ||
+		first.Failed[0].Field != "to.users" || !strings.HasPrefix(first.Failed[0].Reason, "the body has no nobody") {
+		t.Fatalf("answer = %+v, want it parked for the rule broken", first)
 	}
 	if ids, _ := r.handedOff(); len(ids) != 2 {
 		t.Errorf("handed off %q, want what the other two rules made", ids)
@@ -439,8 +448,14 @@ func TestWebhookLimits(t *testing.T) {
 		fmt.Fprintf(&sb, one, i)
 	}
 	w := r.hook("many", "["+strings.TrimSuffix(sb.String(), ",")+"]", "X-Gitlab-Token", "token", "Content-Type", "application/cloudevents-batch+json")
-	if w.Code != 422 || codeOf(w) != push.CodeRuleFailed {
-		t.Errorf("answer = %d %s, want 422", w.Code, w.Body)
+	var answers []deliveryAnswer
+	if err := json.Unmarshal(w.Body.Bytes(), &answers); err != nil || w.Code != 202 || len(answers) != 11 {
+		t.Fatalf("answer = %d %s, want 11 deliveries", w.Code, w.Body)
+	}
+	for _, a := range answers {
+		if a.Outcome != "parked" || len(a.Messages) > 0 || len(a.Failed) != 1 || !strings.Contains(a.Failed[0].Reason, "more than 1000 messages") {
+			t.Errorf("answer = %+v, want it parked", a)
+		}
 	}
 	if ids, _ := r.handedOff(); len(ids) > 0 {
 		t.Errorf("%d messages were handed off", len(ids))
