@@ -47,6 +47,7 @@ type Config struct {
 	Origins        []string      `env:"ORIGINS" help:"page origins that may connect besides the node's own host, separated by commas; * for all"`
 	DrainTime      time.Duration `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after SIGTERM"`
 	PingInterval   time.Duration `env:"PING_INTERVAL" envDefault:"25s" help:"time between pings to a client"`
+	Sockets        node.Sockets  `env:"SOCKETS" help:"who reads the sockets: epoll (event loops; Linux) or goroutine (one each); default: epoll where there is one"`
 	MaxConnections int           `env:"MAX_CONNECTIONS" envDefault:"0" help:"connections this node takes; 0: no limit"`
 	EMFInterval    time.Duration `env:"EMF_INTERVAL" envDefault:"0s" help:"time between lines of figures for CloudWatch in the log, for scaling and alarms on AWS; 0: none"`
 	LogLevel       slog.Level    `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
@@ -107,7 +108,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		}
 	}
 	n, err := node.New(node.Config{
-		ID: id, Build: telemetry.Version(), Origins: cfg.Origins, DrainTime: cfg.DrainTime, PingInterval: cfg.PingInterval, MaxConnections: cfg.MaxConnections,
+		ID: id, Build: telemetry.Version(), Origins: cfg.Origins, DrainTime: cfg.DrainTime, PingInterval: cfg.PingInterval, MaxConnections: cfg.MaxConnections, Sockets: cfg.Sockets,
 	}, verifier, reg, nodeStore, log, prom)
 	if err != nil {
 		return err

@@ -83,7 +83,7 @@ func (n *Node) disconnect(w http.ResponseWriter, r *http.Request) {
 	}
 	var answer push.DisconnectAnswer
 	for _, c := range n.clientsOf(req.User) {
-		if (req.Device == "" || c.device == req.Device) && (req.Client == "" || c.id == req.Client) && !slices.Contains(req.Except, c.id) {
+		if (req.Device == "" || c.device == req.Device) && (req.Client == "" || c.id.String() == req.Client) && !slices.Contains(req.Except, c.id.String()) {
 			c.close(code)
 			answer.Closed++
 		}
@@ -138,14 +138,4 @@ func (n *Node) revoke(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	serve.JSON(w, http.StatusOK, answer)
-}
-
-func (n *Node) clientsOf(user push.UserID) []*client {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	list := make([]*client, 0, len(n.users[user]))
-	for c := range n.users[user] {
-		list = append(list, c)
-	}
-	return list
 }

@@ -1,13 +1,17 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/centrifugal/protocol"
+	"github.com/google/uuid"
 	"github.com/gorilla/websocket"
 
 	"pushcluster/pushnode/hub"
@@ -16,32 +20,44 @@ import (
 )
 
 // A client is one connection with what it said of itself and what it follows.
+// There are many of them, and most do nothing: what they rarely need they hold
+// by pointer.
 type client struct {
-	*conn
+	conn
 
-	// Fixed by newClient.
+	// Fixed by Node.open.
 	node      *Node
-	id        string // the connection's id, as clients see it
+	id        uuid.UUID // the connection's id, as clients see it
 	device    push.Device
 	opened    time.Time
-	framePing bool // pings are WebSocket ping frames, not protocol pings
-	hello     *push.Identity
+	framePing bool           // pings are WebSocket ping frames, not protocol pings
+	hello     *push.Identity // whom the handshake's token named; nil after connect
 
 	// Fixed before the client's first subscription.
 	user push.UserID
 
-	// Owned by the reader, which runs the commands one after another.
-	refused time.Time // connect was answered with an error; nothing more is heard
+	// Owned by whoever reads, who runs the commands one after another.
+	refused   bool     // connect was answered with an error; nothing more is heard
+	intake    *intake  // where gorilla reads; nil where a goroutine does
+	partial   *partial // what came of a message; nil: nothing
+	later     *heard   // a message that another goroutine will obey
+	lingering int      // above 0: how many bytes are still read, for the peer's sake
 
-	connected  atomic.Bool   // the connect command succeeded
-	greeted    chan struct{} // closed when the reply to connect is queued, and news may follow it
-	recovering chan struct{} // holds a token while a recovery reads and writes a page
+	frameSince atomic.Int64 // when a frame began that is not whole yet, in ns of Unix time; 0: none
+	connected  atomic.Bool  // the connect command succeeded
+
+	// Guarded by node.mu.
+	place      int     // in node.clients
+	next, prev *client // of the same user
 
 	mu        sync.Mutex // guards what follows; not held while sending
 	identity  push.Identity
-	subs      map[push.Channel]*following
+	subs      []following
 	ended     bool
-	since     time.Time // when the connect command succeeded
+	greeted   bool          // the reply to connect is queued, and news may follow it
+	greeting  chan struct{} // closed when greeted; nil: nobody waits
+	recovery  chan struct{} // holds a token while a recovery reads and writes a page
+	since     time.Time     // when the connect command succeeded
 	nextPing  time.Time
 	pingSent  time.Time // zero: no ping is outstanding
 	pingFirst time.Time // when the last ping went out, for the once-a-second rule
@@ -52,9 +68,9 @@ type client struct {
 // following is a client's subscription to one channel.
 type following struct {
 	sub    *hub.Subscription
+	proven push.Offset // a pong proved that the client has everything up to here
 	server bool        // subscribed by the server: the client cannot end it
 	told   bool        // the reply that holds what it recovered is queued
-	proven push.Offset // a pong proved that the client has everything up to here
 }
 
 // noted is how far a client was given a channel when a ping was sent.
@@ -63,47 +79,87 @@ type noted struct {
 	cursor store.Cursor
 }
 
-// run reads the connection until it ends and gives up everything that the
-// client held. It returns why reading ended.
-func (c *client) run(ctx context.Context) error {
-	defer c.end()
+// begin prepares the WebSocket for reading.
+func (c *client) begin() {
 	c.ws.SetReadLimit(c.node.cfg.MaxFrame)
 	c.ws.SetPingHandler(c.answerPing)
-	c.ws.SetPongHandler(func(string) error {
-		if c.framePing {
+	if c.framePing {
+		c.ws.SetPongHandler(func(string) error {
 			c.pong()
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 	c.ws.SetCloseHandler(func(int, string) error {
 		c.close(push.CloseNormal) // answers the peer's close frame
 		return nil
 	})
+}
+
+// run reads the connection until it ends and gives up everything that the
+// client held. It returns why reading ended. A connection that an event loop
+// reads needs none of it.
+//
+// What messages say is done by goroutines of their own, one after another: the
+// stack of this one, which mostly waits, stays small.
+func (c *client) run() error {
+	defer c.end()
 	for {
-		messageType, frame, err := c.ws.ReadMessage()
+		messageType, message, err := c.readMessage()
 		if errors.Is(err, websocket.ErrReadLimit) {
-			c.sock.linger(c.limits.closeTimeout)
+			c.sock.(*socket).linger(c.node.cfg.CloseTimeout)
 		}
 		if err != nil {
 			return err
 		}
-		if messageType != c.codec.messageType {
-			c.close(push.CloseBadRequest)
+		if c.isPong(messageType, message) {
+			c.protocolPong()
 			continue
 		}
-		commands, err := c.codec.decodeCommands(frame)
-		if err != nil {
-			c.node.metrics.badFrames.Inc()
-			c.close(push.CloseBadRequest)
-			continue
-		}
-		for _, cmd := range commands {
-			c.handle(ctx, cmd)
-		}
+		done := make(chan struct{})
+		c.node.spawn(func() {
+			defer close(done)
+			c.obey(messageType, message)
+		})
+		<-done
 	}
 }
 
-// end gives up the client's subscriptions and place in the node.
+// readMessage reads a message, however long that takes; what has begun is timed.
+func (c *client) readMessage() (messageType int, message []byte, err error) {
+	messageType, r, err := c.ws.NextReader()
+	if err != nil {
+		return 0, nil, err
+	}
+	c.frameSince.Store(time.Now().UnixNano())
+	defer c.frameSince.Store(0)
+	message, err = io.ReadAll(r)
+	return messageType, message, err
+}
+
+// isPong reports whether a message is the protocol's pong and nothing else.
+func (c *client) isPong(messageType int, message []byte) bool {
+	return messageType == c.codec.messageType && bytes.Equal(message, c.codec.ping)
+}
+
+// obey runs the commands of a message.
+func (c *client) obey(messageType int, message []byte) {
+	if messageType != c.codec.messageType {
+		c.close(push.CloseBadRequest)
+		return
+	}
+	commands, err := c.codec.decodeCommands(message)
+	if err != nil {
+		c.node.metrics.badFrames.Inc()
+		c.close(push.CloseBadRequest)
+		return
+	}
+	for _, cmd := range commands {
+		c.handle(c.node.bg, cmd)
+	}
+}
+
+// end gives up the client's subscriptions and place in the node. It is called
+// once, by whoever reads or would.
 func (c *client) end() {
 	c.abort(gone)
 	c.mu.Lock()
@@ -119,11 +175,15 @@ func (c *client) end() {
 
 // handle runs one command. Every command with an id gets exactly one answer.
 func (c *client) handle(ctx context.Context, cmd *protocol.Command) {
-	if !c.refused.IsZero() || c.isClosing() {
+	if c.refused || c.isClosing() {
 		return // the client will close, or is being closed
 	}
 	if cmd.Id == 0 && cmd.Send == nil {
-		c.protocolPong(cmd)
+		if cmd.Connect != nil || cmd.Subscribe != nil || cmd.Rpc != nil {
+			c.close(push.CloseBadRequest)
+			return
+		}
+		c.protocolPong()
 		return
 	}
 	if !c.connected.Load() && cmd.Connect == nil {
@@ -176,9 +236,9 @@ func (c *client) omitAll(channel push.Channel, list []store.Omission) {
 }
 
 // protocolPong takes the client's `{}`, the answer to our ping.
-func (c *client) protocolPong(cmd *protocol.Command) {
-	if cmd.Connect != nil || cmd.Subscribe != nil || cmd.Rpc != nil || !c.pong() {
-		c.close(push.CloseBadRequest)
+func (c *client) protocolPong() {
+	if !c.refused && !c.pong() {
+		c.close(push.CloseBadRequest) // which does nothing if it is being closed
 	}
 }
 
@@ -187,7 +247,7 @@ func (c *client) reply(id uint32, r *protocol.Reply) {
 	r.Id = id
 	packet, err := c.codec.encode(r)
 	if err != nil {
-		c.node.log.Error("reply cannot be encoded", "client", c.id, "err", err)
+		c.node.log.Error("reply cannot be encoded", "client", c.id.String(), "err", err)
 		c.close(push.CloseInternal)
 		return
 	}
@@ -204,38 +264,48 @@ func (c *client) fail(cmd *protocol.Command, err error) {
 	if !known {
 		answer = errInternal
 		c.node.metrics.errors.Inc()
-		c.node.log.Warn("command failed", "client", c.id, "command", commandName(cmd), "err", err)
+		c.node.log.Warn("command failed", "client", c.id.String(), "command", commandName(cmd), "err", err)
 	}
 	c.reply(cmd.Id, &protocol.Reply{Error: &protocol.Error{
 		Code: answer.code, Message: answer.message, Temporary: answer.temporary,
 	}})
 }
 
-func (c *client) isClosing() bool {
-	c.conn.mu.Lock()
-	defer c.conn.mu.Unlock()
-	return c.closing
-}
-
 // follow records the subscription. It reports false if the client has ended or
 // follows the channel already; the caller then ends f.sub.
-func (c *client) follow(channel push.Channel, f *following) bool {
+func (c *client) follow(f following) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended || c.subs[channel] != nil {
+	if c.ended || c.following(f.sub.Channel().Name()) != nil {
 		return false
 	}
-	c.subs[channel] = f
+	c.subs = append(c.subs, f)
 	return true
 }
 
-// unfollow removes the client's record of channel and returns it, nil if none.
-func (c *client) unfollow(channel push.Channel) *following {
+// following returns the client's record of channel, nil if there is none. c.mu
+// is held, and the record is good until it is released.
+func (c *client) following(channel push.Channel) *following {
+	for i := range c.subs {
+		if c.subs[i].sub.Channel().Name() == channel {
+			return &c.subs[i]
+		}
+	}
+	return nil
+}
+
+// unfollow removes the client's record of channel and returns the subscription,
+// nil if there is none.
+func (c *client) unfollow(channel push.Channel) *hub.Subscription {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := c.subs[channel]
-	delete(c.subs, channel)
-	return f
+	f := c.following(channel)
+	if f == nil {
+		return nil
+	}
+	sub := f.sub
+	c.subs = slices.DeleteFunc(c.subs, func(f following) bool { return f.sub == sub })
+	return sub
 }
 
 func commandName(cmd *protocol.Command) string {

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -30,10 +33,37 @@ import (
 	"pushcluster/shared/store/sqlitestore"
 )
 
-// go-redis' attempt to reach a Redis that is away sleeps for up to a second
-// after its pool was closed before it ends.
+// sockets is the way of reading that the tests' nodes use.
+var sockets node.Sockets
+
+// bothWays picks the tests that run a second time where the first time was with
+// event loops: those of a connection's own life.
+const bothWays = "Deliver|Handshake|BadInput|Error|Silent|Slow|Drain|Pong"
+
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	code := m.Run()
+	run := flag.Lookup("test.run")
+	if code == 0 && runtime.GOOS == "linux" && run.Value.String() == "" && !fuzzing() {
+		sockets = node.SocketsGoroutine
+		if err := run.Value.Set(bothWays); err != nil {
+			panic(err)
+		}
+		code = m.Run()
+	}
+	if code == 0 {
+		// go-redis' attempt to reach a Redis that is away sleeps for up to a second
+		// after its pool was closed before it ends.
+		if err := goleak.Find(goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// fuzzing reports whether the tests are there for a fuzz test.
+func fuzzing() bool {
+	return flag.Lookup("test.fuzz").Value.String() != "" || flag.Lookup("test.fuzzworker").Value.String() == "true"
 }
 
 // tokens verifies tokens of the form "USER" or "USER topic topic*"; some words
@@ -153,6 +183,7 @@ func (c *cluster) start(cfg node.Config) *testNode {
 	if cfg.DrainTime == 0 {
 		cfg.DrainTime = 50 * time.Millisecond
 	}
+	cfg.Sockets = sockets
 	if cfg.CloseTimeout == 0 {
 		cfg.CloseTimeout = time.Second
 	}

@@ -1,7 +1,7 @@
 package node
 
 import (
-	"bytes"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,40 +12,35 @@ import (
 	"pushcluster/shared/push"
 )
 
-// A conn is the transport of one connection: a WebSocket with a bounded queue.
-// Whoever sends writes at once if nobody is writing; else the packet waits in
-// the queue, which the present writer takes whole, in frames of several
-// packets. Only a socket that is full costs a goroutine, until it is empty.
+// A conn is a client's writing side: a WebSocket with a bounded queue. Whoever
+// sends writes at once if nobody is writing; else the packet waits in the queue,
+// which the present writer takes whole, in frames of several packets. Only a
+// socket that is full keeps anything beyond that.
 type conn struct {
-	// Fixed by newConn.
-	ws      *websocket.Conn
-	sock    *socket
-	codec   *codec
-	limits  connLimits
-	metrics *metrics
-	spawn   func(func()) // starts a goroutine that the node waits for
+	// Fixed by Node.open.
+	ws    *websocket.Conn
+	sock  transport
+	codec *codec
 
 	dirty atomic.Bool // a publication was queued since the last ping
 
-	mu        sync.Mutex // guards what follows
+	wmu      sync.Mutex // guards what follows; taken after client.mu
+	writing  bool       // somebody owns the WebSocket's writing side
+	closing  bool       // nothing is queued any more
+	codeSent bool
+	due      *due // what waits to be written; nil: nothing ever did since it was last empty
+}
+
+// due is what a connection has to write besides what is being written.
+type due struct {
 	queue     [][]byte
-	queued    int  // bytes in queue
-	writing   bool // somebody owns the WebSocket's writing side
+	bytes     int // in queue
 	wsPong    []byte
 	wsPongDue bool // a WebSocket ping waits for its pong
 	wsPing    bool // a WebSocket ping is due, behind the queue
-	closing   bool // nothing is queued any more
 	code      push.CloseCode
-	codeSent  bool
+	closeBy   time.Time       // when the peer must have answered the close frame
 	idleWaits []chan struct{} // closed when the queue has been written
-}
-
-// connLimits bounds what one connection may hold and how long it may take.
-type connLimits struct {
-	queueBytes   int           // waiting packets; beyond it the connection is slow
-	writeTimeout time.Duration // for the socket to take anything
-	closeTimeout time.Duration // for a close frame to be taken and answered
-	slowTimeout  time.Duration // for a slow peer to take what is left and its close frame
 }
 
 // gone is what a connection counts as that ended without a close frame.
@@ -54,45 +49,64 @@ var gone = push.CloseCode{Reason: "gone"}
 // frameBytes is about how large a frame of several packets may become.
 const frameBytes = 64 << 10
 
+// todo returns what is due, to add to it. c.wmu is held.
+func (c *conn) todo() *due {
+	if c.due == nil {
+		c.due = &due{}
+	}
+	return c.due
+}
+
 // send queues a packet; the caller must not modify it afterwards. It never
 // blocks. A connection whose queue is full is closed as slow.
-func (c *conn) send(packet []byte) {
-	c.mu.Lock()
-	if c.closing {
-		c.mu.Unlock()
+func (c *client) send(packet []byte) {
+	c.wmu.Lock()
+	switch {
+	case c.closing:
+		c.wmu.Unlock()
+		return
+	case c.writing:
+		if d := c.todo(); d.bytes+len(packet) > c.node.cfg.QueueBytes {
+			c.beginClose(push.CloseSlow, "queue_full")
+		} else {
+			d.queue = append(d.queue, packet)
+			d.bytes += len(packet)
+		}
+		c.wmu.Unlock()
 		return
 	}
-	if c.queued+len(packet) > c.limits.queueBytes && c.writing {
-		c.beginClose(push.CloseSlow, "queue_full")
-		c.mu.Unlock()
+	c.writing = true // and so nothing waits
+	c.wmu.Unlock()
+	if c.writeFrame(packet) != nil {
+		c.abort(push.CloseWriteError)
 		return
 	}
-	c.queue = append(c.queue, packet)
-	c.queued += len(packet)
-	c.takeWriting()
+	c.write()
 }
 
 // Publish queues a publication (hub.Connection).
-func (c *conn) Publish(p *hub.Publication) {
+func (c *client) Publish(p *hub.Publication) {
 	packet, err := c.codec.publication(p)
 	if err != nil {
 		// Only data that is no JSON can cause it, and Collect lets none pass.
-		c.metrics.dropped.WithLabelValues("encode").Inc()
+		c.node.metrics.dropped.WithLabelValues("encode").Inc()
 		return
 	}
-	c.dirty.Store(true)
+	if !c.dirty.Load() {
+		c.dirty.Store(true)
+	}
 	c.send(packet)
 }
 
 // close ends the connection with code, after what is queued. It never blocks.
 // Only the first call counts.
-func (c *conn) close(code push.CloseCode) {
-	c.mu.Lock()
+func (c *client) close(code push.CloseCode) {
+	c.wmu.Lock()
 	if c.closing {
-		c.mu.Unlock()
+		c.wmu.Unlock()
 		return
 	}
-	if code == push.CloseNoPong && c.sock.blocked() {
+	if code == push.CloseNoPong && c.sock.waiting() {
 		c.beginClose(push.CloseSlow, "blocked") // it did not even take the ping
 	} else {
 		c.beginClose(code, "")
@@ -101,41 +115,51 @@ func (c *conn) close(code push.CloseCode) {
 }
 
 // beginClose stops queueing. A slow connection loses its queue: its client
-// comes back and recovers. c.mu is held.
-func (c *conn) beginClose(code push.CloseCode, slowReason string) {
-	c.closing, c.code = true, code
+// comes back and recovers. c.wmu is held.
+func (c *client) beginClose(code push.CloseCode, slowReason string) {
+	c.closing = true
+	d := c.todo()
+	d.code = code
 	if slowReason != "" {
-		c.queue, c.queued = nil, 0
-		c.metrics.slow.WithLabelValues(slowReason).Inc()
+		d.queue, d.bytes = nil, 0
+		c.node.metrics.slow.WithLabelValues(slowReason).Inc()
 	}
-	c.metrics.closed.WithLabelValues(code.Reason).Inc()
+	c.node.metrics.closed.WithLabelValues(code.Reason).Inc()
 }
 
 // answerPing queues the pong that RFC 6455 section 5.5.3 asks for; of several
 // pings only the last is answered.
-func (c *conn) answerPing(data string) error {
-	c.mu.Lock()
-	c.wsPong, c.wsPongDue = []byte(data), true
+func (c *client) answerPing(data string) error {
+	c.wmu.Lock()
+	d := c.todo()
+	d.wsPong, d.wsPongDue = []byte(data), true
 	c.takeWriting()
 	return nil
 }
 
+// sendFramePing queues a WebSocket ping, for clients that asked for those.
+func (c *client) sendFramePing() {
+	c.wmu.Lock()
+	c.todo().wsPing = true
+	c.takeWriting()
+}
+
 // takeWriting writes what is due unless somebody else does. It is called with
-// c.mu held, and releases it.
-func (c *conn) takeWriting() {
+// c.wmu held, and releases it.
+func (c *client) takeWriting() {
 	if c.writing {
-		c.mu.Unlock()
+		c.wmu.Unlock()
 		return
 	}
 	c.writing = true
-	c.mu.Unlock()
-	c.write(false)
+	c.wmu.Unlock()
+	c.write()
 }
 
-// write owns the writing side until nothing is due. Unless patient, it hands
-// over to a goroutine of its own where the socket is full.
-func (c *conn) write(patient bool) {
-	for {
+// write owns the writing side until nothing is due. Where the socket is full,
+// whoever sees it drained goes on.
+func (c *client) write() {
+	for !c.sock.awaitDrained(c) {
 		ok, err := c.writeNext()
 		if err != nil {
 			c.abort(push.CloseWriteError)
@@ -144,145 +168,171 @@ func (c *conn) write(patient bool) {
 		if !ok {
 			return
 		}
-		if !c.sock.blocked() {
-			continue
-		}
-		if !patient {
-			c.spawn(func() {
-				if c.flush() {
-					c.write(true)
-				}
-			})
-			return
-		}
-		if !c.flush() {
-			return
-		}
 	}
-}
-
-// flush waits until the socket took everything. A peer that takes nothing is
-// slow; one that then does not take the close frame either is cut off, and
-// flush reports false.
-func (c *conn) flush() bool {
-	err := c.sock.flush(c.limits.writeTimeout)
-	if err == nil {
-		return true
-	}
-	c.mu.Lock()
-	if !c.closing {
-		c.beginClose(push.CloseSlow, "write_timeout")
-	}
-	c.mu.Unlock()
-	if c.sock.flush(c.limits.slowTimeout) != nil {
-		c.abort(push.CloseWriteError)
-		return false
-	}
-	return true
 }
 
 // writeNext writes one frame of what is due and reports whether there was any;
 // if not, it gave the writing side up.
-func (c *conn) writeNext() (bool, error) {
-	c.mu.Lock()
+func (c *client) writeNext() (bool, error) {
+	c.wmu.Lock()
+	d := c.due
 	switch {
-	case c.wsPongDue && !c.codeSent:
-		data := c.wsPong
-		c.wsPong, c.wsPongDue = nil, false
-		c.mu.Unlock()
+	case d == nil:
+	case d.wsPongDue && !c.codeSent:
+		data := d.wsPong
+		d.wsPong, d.wsPongDue = nil, false
+		c.wmu.Unlock()
 		return true, c.ws.WriteControl(websocket.PongMessage, data, time.Time{})
-	case len(c.queue) > 0:
-		packets := c.takeFrame()
-		c.mu.Unlock()
-		return true, c.writeFrame(packets)
-	case c.wsPing && !c.codeSent:
-		c.wsPing = false
-		c.mu.Unlock()
+	case len(d.queue) > 0:
+		packets := d.takeFrame()
+		c.wmu.Unlock()
+		return true, c.writeFrame(packets...)
+	case d.wsPing && !c.codeSent:
+		d.wsPing = false
+		c.wmu.Unlock()
 		return true, c.ws.WriteControl(websocket.PingMessage, nil, time.Time{})
 	case c.closing && !c.codeSent:
 		c.codeSent = true
-		code := c.code
-		c.mu.Unlock()
-		err := c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code.Code, code.Reason), time.Time{})
-		// The reader ends when the peer answers, or with this deadline.
-		c.ws.SetReadDeadline(time.Now().Add(c.limits.closeTimeout))
-		return true, err
+		d.closeBy = time.Now().Add(c.node.cfg.CloseTimeout) // the tick sees to it
+		code := d.code
+		c.wmu.Unlock()
+		return true, c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code.Code, code.Reason), time.Time{})
 	}
 	c.writing = false
-	for _, w := range c.idleWaits {
-		close(w)
+	if d != nil {
+		d.wake()
+		if !c.closing {
+			c.due = nil
+		}
 	}
-	c.idleWaits = nil
-	c.mu.Unlock()
+	c.wmu.Unlock()
 	return false, nil
 }
 
-// takeFrame takes packets for one frame off the queue. c.mu is held.
-func (c *conn) takeFrame() [][]byte {
+// takeFrame takes packets for one frame off the queue. The client's wmu is held.
+func (d *due) takeFrame() [][]byte {
 	n, size := 0, 0
-	for n < len(c.queue) && (n == 0 || size+len(c.queue[n]) <= frameBytes) {
-		size += len(c.queue[n])
+	for n < len(d.queue) && (n == 0 || size+len(d.queue[n]) <= frameBytes) {
+		size += len(d.queue[n])
 		n++
 	}
-	packets := c.queue[:n:n]
-	c.queue = c.queue[n:]
-	if len(c.queue) == 0 {
-		c.queue = nil
+	packets := d.queue[:n:n]
+	d.queue = d.queue[n:]
+	if len(d.queue) == 0 {
+		d.queue = nil
 	}
-	c.queued -= size
+	d.bytes -= size
 	return packets
 }
 
-var joinBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-func (c *conn) writeFrame(packets [][]byte) error {
-	if len(packets) == 1 {
-		return c.ws.WriteMessage(c.codec.messageType, packets[0])
+// wake tells those who wait for the queue that it is written, or never will be.
+func (d *due) wake() {
+	for _, w := range d.idleWaits {
+		close(w)
 	}
-	b := joinBuffers.Get().(*bytes.Buffer)
-	defer joinBuffers.Put(b)
-	b.Reset()
-	for i, p := range packets {
-		if i > 0 {
-			b.WriteString(c.codec.separator)
-		}
-		b.Write(p)
-	}
-	return c.ws.WriteMessage(c.codec.messageType, b.Bytes())
+	d.idleWaits = nil
 }
 
-// waiting returns how many bytes are queued.
-func (c *conn) waiting() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.queued
+// frameBuffers hold frames while they are written.
+var frameBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxKeptFrame is the largest buffer that is kept for later frames.
+const maxKeptFrame = 2 * frameBytes
+
+// writeFrame writes packets as one WebSocket message in one frame.
+func (c *client) writeFrame(packets ...[]byte) error {
+	size := (len(packets) - 1) * len(c.codec.separator)
+	for _, p := range packets {
+		size += len(p)
+	}
+	buffer := frameBuffers.Get().(*[]byte)
+	b := appendFrameHeader(slices.Grow((*buffer)[:0], size+maxFrameHeader), c.codec.messageType, size)
+	for i, p := range packets {
+		if i > 0 {
+			b = append(b, c.codec.separator...)
+		}
+		b = append(b, p...)
+	}
+	_, err := c.sock.Write(b)
+	if cap(b) <= maxKeptFrame {
+		*buffer = b
+		frameBuffers.Put(buffer)
+	}
+	return err
+}
+
+// queued returns how many bytes wait in the queue.
+func (c *client) queued() int {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if c.due == nil {
+		return 0
+	}
+	return c.due.bytes
 }
 
 // idle returns a channel that is closed once everything queued so far is
 // written or will never be.
-func (c *conn) idle() <-chan struct{} {
+func (c *client) idle() <-chan struct{} {
 	w := make(chan struct{})
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
 	if !c.writing || c.closing {
 		close(w)
 		return w
 	}
-	c.idleWaits = append(c.idleWaits, w)
+	d := c.todo()
+	d.idleWaits = append(d.idleWaits, w)
 	return w
 }
 
-// abort cuts the connection off; if nothing else closed it before, it counts
-// as closed by why. The reader ends at once.
-func (c *conn) abort(why push.CloseCode) {
-	c.mu.Lock()
+// isClosing reports whether the connection takes no more packets.
+func (c *client) isClosing() bool {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	return c.closing
+}
+
+// fallBehind closes a connection that takes nothing, if nothing else has.
+func (c *client) fallBehind(why string) {
+	c.wmu.Lock()
+	if c.closing {
+		c.wmu.Unlock()
+		return
+	}
+	c.beginClose(push.CloseSlow, why)
+	c.takeWriting()
+}
+
+// letGo leaves the peer its time to take a close frame that gorilla wrote.
+func (c *client) letGo() {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if !c.closing {
+		c.beginClose(gone, "")
+	}
+	c.codeSent = true
+	c.due.queue, c.due.bytes = nil, 0
+	c.due.closeBy = time.Now().Add(c.node.cfg.CloseTimeout)
+}
+
+// overdue reports whether the peer has had its time to answer the close frame.
+func (c *client) overdue(now time.Time) bool {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	return c.codeSent && now.After(c.due.closeBy)
+}
+
+// abort cuts the connection off; if nothing else closed it before, it counts as
+// closed by why. Reading ends at once.
+func (c *client) abort(why push.CloseCode) {
+	c.wmu.Lock()
 	if !c.closing {
 		c.beginClose(why, "")
 	}
-	for _, w := range c.idleWaits {
-		close(w)
+	c.due.wake()
+	c.wmu.Unlock()
+	if c.sock.cut() {
+		c.node.spawn(c.end) // not here: whoever writes may hold locks
 	}
-	c.idleWaits = nil
-	c.mu.Unlock()
-	c.sock.Close()
 }

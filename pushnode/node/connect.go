@@ -29,9 +29,9 @@ func (c *client) connect(ctx context.Context, cmd *protocol.Command) error {
 	}
 	c.node.metrics.connects.WithLabelValues(connectOutcome(err)).Inc()
 	if _, ok := errors.AsType[closeError](err); !ok {
-		c.refused = time.Now()
+		c.refused = true
 		c.mu.Lock()
-		c.refusedAt = c.refused
+		c.refusedAt = time.Now()
 		c.mu.Unlock()
 	}
 	return err
@@ -75,7 +75,7 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 		subs[string(j.sub.Channel().Name())] = j.result
 	}
 	result := &protocol.ConnectResult{
-		Client: c.id, Version: c.node.cfg.Version, Subs: subs,
+		Client: c.id.String(), Version: c.node.cfg.Version, Subs: subs,
 		Ping: uint32(c.node.cfg.PingInterval / time.Second), Pong: true,
 	}
 	result.Expires, result.Ttl = c.node.lifetime(identity)
@@ -86,11 +86,42 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	c.mu.Unlock()
 	c.reply(cmd.Id, &protocol.Reply{Connect: result})
 	c.connected.Store(true) // pings may follow the reply now
-	close(c.greeted)
+	c.greet()
 	for _, j := range joins {
 		c.release(j)
 	}
 	return nil
+}
+
+// greet lets news follow the reply to connect.
+func (c *client) greet() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.greeted = true
+	if c.greeting != nil {
+		close(c.greeting)
+		c.greeting = nil
+	}
+}
+
+// awaitGreeted waits until news may be sent, and reports whether it may.
+func (c *client) awaitGreeted(ctx context.Context) bool {
+	c.mu.Lock()
+	if c.greeted {
+		c.mu.Unlock()
+		return true
+	}
+	if c.greeting == nil {
+		c.greeting = make(chan struct{})
+	}
+	greeting := c.greeting
+	c.mu.Unlock()
+	select {
+	case <-greeting:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // identify returns who the token, or without one the handshake, says it is.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -33,15 +34,15 @@ func (n *Node) Public() http.Handler {
 	return mux
 }
 
-// Buffers of a WebSocket: what clients send is small; what they are sent is
-// framed in a buffer that is theirs only while it is written.
+// Buffers of a WebSocket: what clients send is small, and a connection that an
+// event loop reads has no buffer of its own; what they are sent is framed in a
+// buffer that is theirs only while it is written.
 const (
 	readBuffer  = 512
-	writeBuffer = 4 << 10
+	writeBuffer = 512
 )
 
 var upgrader = websocket.Upgrader{
-	ReadBufferSize:  readBuffer,
 	WriteBufferSize: writeBuffer,
 	WriteBufferPool: &sync.Pool{},
 	Subprotocols:    []string{"centrifuge-json", "centrifuge-protobuf"},
@@ -58,31 +59,55 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, r, p)
 		return
 	}
-	taker := &socketTaker{ResponseWriter: w}
-	ws, err := upgrader.Upgrade(taker, r, nil)
-	if err != nil {
+	taker := &socketTaker{ResponseWriter: w, node: n}
+	if err := n.upgrade(c, taker, r); err != nil {
 		n.metrics.refused.WithLabelValues(string(push.CodeBadRequest)).Inc()
-		return // Upgrade has answered
+		return // upgrade has answered
 	}
-	c.conn = &conn{
-		ws: ws, sock: taker.socket, codec: codecJSON, metrics: n.metrics, spawn: n.spawn,
-		limits: connLimits{n.cfg.QueueBytes, n.cfg.WriteTimeout, n.cfg.CloseTimeout, n.cfg.SlowTimeout},
-	}
-	if ws.Subprotocol() == "centrifuge-protobuf" || query.Get("format") == "protobuf" || query.Get("cf_protocol") == "protobuf" {
+	if query.Get("format") == "protobuf" || query.Get("cf_protocol") == "protobuf" {
 		c.codec = codecProtobuf
 	}
-	c.id = uuid.NewString()
-	c.opened = time.Now()
-	c.subs = make(map[push.Channel]*following)
-	c.greeted, c.recovering = make(chan struct{}), make(chan struct{}, 1)
+	n.open(c)
+}
+
+// upgrade answers the handshake and gives c its WebSocket.
+func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) error {
+	in := n.intakes[rand.N(intakes)]
+	taker.intake = in
+	in.mu.Lock() // the upgrader looks at the buffers
+	ws, err := upgrader.Upgrade(taker, r, nil)
+	in.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	c.ws, c.sock, c.codec, c.id, c.opened = ws, taker.taken, codecJSON, uuid.New(), time.Now()
+	if ws.Subprotocol() == "centrifuge-protobuf" {
+		c.codec = codecProtobuf
+	}
+	if _, ok := c.sock.(pollSocket); ok {
+		c.intake = in
+	}
+	c.begin()
+	return nil
+}
+
+// open takes a connection in and begins to read it.
+func (n *Node) open(c *client) {
 	if !n.admit(c) {
 		c.close(push.CloseShutdown)
 		c.abort(gone)
 		return
 	}
+	if s, ok := c.sock.(pollSocket); ok {
+		if err := n.poller.Watch(s.Socket, c); err != nil {
+			n.log.Warn("connection not watched", "client", c.id.String(), "err", err)
+			c.abort(push.CloseInternal)
+		}
+		return
+	}
 	n.spawn(func() {
-		err := c.run(n.bg)
-		n.log.Debug("connection ended", "client", c.id, "why", err)
+		err := c.run()
+		n.log.Debug("connection ended", "client", c.id.String(), "why", err)
 	})
 }
 
@@ -141,11 +166,13 @@ func (n *Node) originAllowed(r *http.Request) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
-// A socketTaker gives the WebSocket a socket in place of the connection that it
-// takes over.
+// A socketTaker gives the WebSocket a transport in place of the connection that
+// it takes over.
 type socketTaker struct {
 	http.ResponseWriter
-	socket *socket
+	node   *Node
+	intake *intake
+	taken  transport
 }
 
 // Hijack takes the connection over (http.Hijacker).
@@ -154,6 +181,22 @@ func (t *socketTaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	t.socket = newSocket(c)
-	return t.socket, rw, nil
+	tcp, ok := c.(*net.TCPConn)
+	if !ok || t.node.poller == nil || rw.Reader.Buffered() > 0 {
+		s := newSocket(c)
+		t.taken = s
+		if rw.Reader.Buffered() > 0 {
+			return s, rw, nil // which the upgrader refuses
+		}
+		return s, bufio.NewReadWriter(bufio.NewReaderSize(s, readBuffer), rw.Writer), nil
+	}
+	s, err := t.node.poller.Take(tcp)
+	if err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	p := pollSocket{s}
+	t.taken = p
+	t.intake.take(nil) // it may hold what another connection was closed for
+	return p, bufio.NewReadWriter(t.intake.br, t.intake.bw), nil
 }

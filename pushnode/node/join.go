@@ -46,7 +46,7 @@ func wanted(req *protocol.SubscribeRequest) *position {
 func (c *client) join(ctx context.Context, name push.Channel, j *join) error {
 	n := c.node
 	j.sub = n.hub.Subscribe(name, c)
-	if !c.follow(name, &following{sub: j.sub, server: j.server}) {
+	if !c.follow(following{sub: j.sub, server: j.server}) {
 		n.unsubscribe(j.sub)
 		return errAlreadySubscribed
 	}
@@ -125,7 +125,7 @@ func (c *client) joinNow(ctx context.Context, j *join) error {
 // remain they are read one by one, each when the one before has been written.
 func (c *client) release(j *join) {
 	c.mu.Lock()
-	if f := c.subs[j.sub.Channel().Name()]; f != nil && f.sub == j.sub {
+	if f := c.following(j.sub.Channel().Name()); f != nil && f.sub == j.sub {
 		f.told = true
 	}
 	c.mu.Unlock()
@@ -135,7 +135,7 @@ func (c *client) release(j *join) {
 	if !j.more && c.goLive(j.sub) {
 		return
 	}
-	c.spawn(func() { c.recoverRest(j.sub) })
+	c.node.spawn(func() { c.recoverRest(j.sub) })
 }
 
 // goLive reports whether sub is live now, or has ended.
@@ -171,9 +171,15 @@ func (c *client) recoverRest(sub *hub.Subscription) {
 // more to do; pause is true if the next page should wait a little.
 func (c *client) recoverPage(sub *hub.Subscription) (pause, goOn bool) {
 	ctx := c.node.background()
+	c.mu.Lock()
+	if c.recovery == nil {
+		c.recovery = make(chan struct{}, 1)
+	}
+	recovery := c.recovery
+	c.mu.Unlock()
 	select {
-	case c.recovering <- struct{}{}:
-		defer func() { <-c.recovering }()
+	case recovery <- struct{}{}:
+		defer func() { <-recovery }()
 	case <-ctx.Done():
 		return false, false
 	}
@@ -188,7 +194,7 @@ func (c *client) recoverPage(sub *hub.Subscription) (pause, goOn bool) {
 	after := sub.Reading()
 	p, err := c.node.history.read(ctx, sub.Channel().Name(), after)
 	if err != nil {
-		c.node.log.Warn("recovery broke off", "client", c.id, "err", err)
+		c.node.log.Warn("recovery broke off", "client", c.id.String(), "err", err)
 		c.close(push.CloseInsufficient) // the client comes back with its position
 		return false, false
 	}
@@ -209,7 +215,7 @@ const unsettledPause = 250 * time.Millisecond
 
 // leave ends the client's subscription to name, where there is one.
 func (c *client) leave(name push.Channel) {
-	if f := c.unfollow(name); f != nil {
-		c.node.unsubscribe(f.sub)
+	if sub := c.unfollow(name); sub != nil {
+		c.node.unsubscribe(sub)
 	}
 }

@@ -43,7 +43,7 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		connects:       vec("connects_total", "Connect commands, by outcome.", "outcome"),
 		refused:        vec("handshakes_refused_total", "Handshakes that were refused, by reason.", "reason"),
 		closed:         closedVec{vec("connections_closed_total", "Connections closed, by the reason of the close code; custom: one that a business system chose.", "reason")},
-		slow:           vec("slow_total", "Connections that could not keep up, by what showed it: queue_full, write_timeout, blocked.", "reason"),
+		slow:           vec("slow_total", "Connections that could not keep up, by what showed it: queue_full, write_timeout, blocked, frame_timeout.", "reason"),
 		dropped:        vec("dropped_total", "What was not sent or kept, by reason.", "reason"),
 		entries:        vec("entries_total", "Entries that Dispatch delivered, by outcome.", "outcome"),
 		reads:          vec("reads_total", "Reads of a channel, by what they needed: log, inbox (both), inbox_alone, or unsettled where Redis had just evicted something.", "source"),

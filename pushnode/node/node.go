@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pushcluster/pushnode/hub"
+	"pushcluster/pushnode/loop"
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/store"
@@ -29,6 +31,7 @@ type Config struct {
 	Build   string      // told to operators: the program's version; default "unknown"
 	Origins []string    // page origins allowed besides the node's own, as scheme://host[:port]; "*" allows all
 
+	Sockets          Sockets       // who reads them; default SocketsBest
 	MaxConnections   int           // default: no limit
 	MaxSubscriptions int           // topics that one connection may subscribe to itself; default 128
 	MaxFrame         int64         // bytes a client may send in one frame; default 64 KiB
@@ -37,6 +40,7 @@ type Config struct {
 	PongTimeout      time.Duration // default 8 s
 	ConnectTimeout   time.Duration // from open to connect command; default 10 s
 	CommandTimeout   time.Duration // for one command; below the clients' own 5 s; default 4.5 s
+	FrameTimeout     time.Duration // for a frame to come whole; default 30 s
 	WriteTimeout     time.Duration // for a full socket to take anything; default 10 s
 	CloseTimeout     time.Duration // for a close frame to be taken and answered; default 5 s
 	SlowTimeout      time.Duration // for a slow client to take its close frame, so that it learns why; default 30 s
@@ -56,6 +60,7 @@ func (c Config) withDefaults() Config {
 	set(&c.PongTimeout, 8*time.Second)
 	set(&c.ConnectTimeout, 10*time.Second)
 	set(&c.CommandTimeout, 4500*time.Millisecond)
+	set(&c.FrameTimeout, 30*time.Second)
 	set(&c.WriteTimeout, 10*time.Second)
 	set(&c.CloseTimeout, 5*time.Second)
 	set(&c.SlowTimeout, 30*time.Second)
@@ -115,6 +120,9 @@ type Node struct {
 	state   atomic.Int32
 	renewed atomic.Value // time.Time when the lease was last known good; this process' own clock
 
+	poller  *loop.Poller // set by Run before the first connection; nil: a goroutine reads each
+	intakes [intakes]*intake
+
 	stop   context.CancelFunc // ends everything in the background
 	bg     context.Context
 	wg     sync.WaitGroup // all goroutines but those of Run
@@ -125,8 +133,8 @@ type Node struct {
 	catchReads chan struct{} // holds a token for each catch-up that reads
 
 	mu      sync.Mutex // guards what follows
-	clients map[*client]struct{}
-	users   map[push.UserID]map[*client]struct{} // those that connected
+	clients []*client
+	users   map[push.UserID]*client // the first of those that connected; the others are linked to it
 }
 
 // The states of a node.
@@ -147,8 +155,10 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 		beaten:     make(chan struct{}, 1),
 		catchReads: make(chan struct{}, readsAtOnce),
 		renewSoon:  make(chan struct{}, 1),
-		clients:    make(map[*client]struct{}),
-		users:      make(map[push.UserID]map[*client]struct{}),
+		users:      make(map[push.UserID]*client),
+	}
+	for i := range n.intakes {
+		n.intakes[i] = newIntake()
 	}
 	n.metrics = newMetrics(prom, n)
 	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
@@ -177,12 +187,19 @@ func (n *Node) Run(ctx context.Context) error {
 		return fmt.Errorf("read epoch: %w", err)
 	}
 	n.epoch = epoch
+	if err := n.openPoller(); err != nil {
+		return err
+	}
 	if err := n.grant(ctx); err != nil {
+		n.closePoller()
 		return fmt.Errorf("take lease: %w", err)
 	}
 	n.state.Store(stateServing)
 	n.log.Info("node serves", "node", n.cfg.ID)
 	g, gctx := errgroup.WithContext(n.bg)
+	if n.poller != nil {
+		g.Go(func() error { return n.poller.Run(gctx) })
+	}
 	g.Go(func() error { return n.tick(gctx) })
 	g.Go(func() error { return n.keepLease(gctx) })
 	g.Go(func() error { return n.beat(gctx) })
@@ -224,15 +241,16 @@ func (n *Node) enroll(c *client, identity push.Identity) bool {
 		return false
 	}
 	c.identity, c.user = identity, identity.User
+	c.identity.Channels, c.identity.Info = nil, nil // were for the connect command
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.state.Load() != stateServing {
 		return false
 	}
-	if n.users[identity.User] == nil {
-		n.users[identity.User] = make(map[*client]struct{})
+	if first := n.users[identity.User]; first != nil {
+		c.next, first.prev = first, c
 	}
-	n.users[identity.User][c] = struct{}{}
+	n.users[identity.User] = c
 	// An order to close revoked connections tells the verifier first: either it
 	// finds this one, or this one finds that its token was revoked.
 	return !n.verifier.Revoked(&identity)
@@ -245,7 +263,8 @@ func (n *Node) admit(c *client) bool {
 	if n.state.Load() != stateServing || n.cfg.MaxConnections > 0 && len(n.clients) >= n.cfg.MaxConnections {
 		return false
 	}
-	n.clients[c] = struct{}{}
+	c.place = len(n.clients)
+	n.clients = append(n.clients, c)
 	return true
 }
 
@@ -256,11 +275,36 @@ func (n *Node) forget(c *client) {
 	c.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.clients, c)
-	delete(n.users[user], c)
-	if len(n.users[user]) == 0 {
+	end := len(n.clients) - 1
+	if end < c.place || n.clients[c.place] != c {
+		return // was not admitted
+	}
+	n.clients[c.place] = n.clients[end]
+	n.clients[c.place].place = c.place
+	n.clients[end] = nil
+	n.clients = n.clients[:end]
+	switch {
+	case c.prev != nil:
+		c.prev.next = c.next
+	case n.users[user] == c && c.next != nil:
+		n.users[user] = c.next
+	case n.users[user] == c:
 		delete(n.users, user)
 	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+}
+
+// clientsOf returns the user's connections.
+func (n *Node) clientsOf(user push.UserID) []*client {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var list []*client
+	for c := n.users[user]; c != nil; c = c.next {
+		list = append(list, c)
+	}
+	return list
 }
 
 func (n *Node) connections() int {
@@ -272,11 +316,7 @@ func (n *Node) connections() int {
 func (n *Node) allClients() []*client {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	all := make([]*client, 0, len(n.clients))
-	for c := range n.clients {
-		all = append(all, c)
-	}
-	return all
+	return slices.Clone(n.clients)
 }
 
 // unsubscribe ends a subscription and, with the channel's last, its route.

@@ -26,11 +26,11 @@ func TestDeliverToUserTopicAndAll(t *testing.T) {
 	if r := a.reply(2); r.Subscribe == nil || r.Subscribe.Epoch == "" {
 		t.Fatalf("subscribe was answered %+v", r)
 	}
-	c.send("#42", `1`)
-	c.send("news", `2`)
-	c.send("all", `3`)
-	if got := a.receive(3); got != "1 2 3" {
-		t.Errorf("user 42 received %s, want 1 2 3", got)
+	for channel, want := range map[push.Channel]string{"#42": "1", "news": "2", "all": "3"} {
+		c.send(channel, want)
+		if got := a.receive(1); got != want {
+			t.Errorf("user 42 received %s of %s, want %s", got, channel, want)
+		}
 	}
 	if got := b.receive(1); got != "3" {
 		t.Errorf("user 43 received %s, want 3", got)

@@ -6,12 +6,15 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"pushcluster/shared/push"
 )
 
-// A socket is a net.Conn whose Write never blocks: what the kernel does not
-// take at once is kept until flush writes it. So a goroutine that delivers to
-// thousands of connections never waits for one of them, and an idle connection
-// needs no goroutine for writing.
+// A socket is a transport of a connection that a goroutine reads: what there is
+// where no event loop can be, and for connections with TLS. What the kernel does
+// not take at once is kept until a goroutine for the purpose has written it. So
+// whoever delivers to thousands of connections never waits for one of them, and
+// an idle connection needs no goroutine for writing.
 type socket struct {
 	net.Conn
 	raw syscall.RawConn // nil where the connection has none (TLS): all is left to flush
@@ -49,11 +52,45 @@ func (s *socket) Write(p []byte) (int, error) {
 // SetWriteDeadline does nothing: Write needs none, flush sets its own.
 func (s *socket) SetWriteDeadline(time.Time) error { return nil }
 
-// blocked reports whether bytes wait for flush.
-func (s *socket) blocked() bool {
+func (s *socket) waiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.rest) > 0
+}
+
+func (s *socket) awaitDrained(c *client) bool {
+	if !s.waiting() {
+		return false
+	}
+	c.node.spawn(func() {
+		if s.see(c) {
+			c.write()
+		}
+	})
+	return true
+}
+
+// see waits until the socket took everything. A peer that takes nothing is slow;
+// one that then does not take the close frame either is cut off, and see reports
+// false.
+func (s *socket) see(c *client) bool {
+	if s.flush(c.node.cfg.WriteTimeout) == nil {
+		return true
+	}
+	c.fallBehind("write_timeout")
+	if s.flush(c.node.cfg.SlowTimeout) != nil {
+		c.abort(push.CloseWriteError)
+		return false
+	}
+	return true
+}
+
+// judge does nothing: see has deadlines.
+func (s *socket) judge(*client, time.Time) {}
+
+func (s *socket) cut() bool {
+	_ = s.Conn.Close() // the reader sees it
+	return false
 }
 
 // flush writes what waits, for at most timeout. After an error that is a
@@ -83,7 +120,8 @@ func (s *socket) flush(timeout time.Duration) error {
 	}
 }
 
-// lingerBytes is the most that linger reads.
+// lingerBytes is the most that is read of a peer that goes on sending after it
+// was told that its frame is too large.
 const lingerBytes = 4 << 20
 
 // linger ends the writing side and reads on for a while, so that the peer takes
@@ -91,7 +129,7 @@ const lingerBytes = 4 << 20
 // what was written last is lost with it.
 func (s *socket) linger(most time.Duration) {
 	half, ok := s.Conn.(interface{ CloseWrite() error })
-	if !ok || s.blocked() || half.CloseWrite() != nil {
+	if !ok || s.waiting() || half.CloseWrite() != nil {
 		return
 	}
 	_ = s.Conn.SetReadDeadline(time.Now().Add(most))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/centrifugal/protocol"
 
+	"pushcluster/pushnode/hub"
 	"pushcluster/pushnode/verify"
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
@@ -31,7 +32,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		return errBadRequest
 	}
 	c.mu.Lock()
-	identity, have, own := c.identity, c.subs[name] != nil, 0
+	identity, have, own := c.identity, c.following(name) != nil, 0
 	for _, f := range c.subs {
 		if !f.server {
 			own++
@@ -78,7 +79,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 // awaitRoom waits until the queue has room for a page: a client that subscribes
 // to many topics at once gets their backlogs one after another.
 func (c *client) awaitRoom(ctx context.Context) error {
-	if c.waiting() < c.limits.queueBytes/2 {
+	if c.queued() < c.node.cfg.QueueBytes/2 {
 		return nil
 	}
 	select {
@@ -112,17 +113,15 @@ func (c *client) unsubscribe(ctx context.Context, req *protocol.UnsubscribeReque
 	name := push.Channel(req.Channel)
 	c.mu.Lock()
 	user := c.identity.User
-	f := c.subs[name]
-	if f != nil && !f.server {
-		delete(c.subs, name)
-	}
+	f := c.following(name)
+	own := f != nil && !f.server
 	c.mu.Unlock()
-	if f != nil && !f.server {
-		c.node.unsubscribe(f.sub)
+	if own {
+		c.leave(name)
 		if c.device != "" {
 			// Who unsubscribes does not want what comes until the next time.
 			if err := c.node.cursors.remove(ctx, user, c.device, name); err != nil {
-				c.node.log.Warn("cursor not removed", "client", c.id, "err", err)
+				c.node.log.Warn("cursor not removed", "client", c.id.String(), "err", err)
 			}
 		}
 	}
@@ -153,7 +152,7 @@ func (c *client) refresh(ctx context.Context, req *protocol.RefreshRequest) (*pr
 	if !same || c.node.verifier.Revoked(&identity) {
 		return nil, closeError{push.CloseInvalidToken}
 	}
-	result := &protocol.RefreshResult{Client: c.id}
+	result := &protocol.RefreshResult{Client: c.id.String()}
 	result.Expires, result.Ttl = c.node.lifetime(identity)
 	return &protocol.Reply{Refresh: result}, nil
 }
@@ -173,12 +172,15 @@ func (c *client) rpc(req *protocol.RPCRequest) (*protocol.Reply, error) {
 	}
 	c.mu.Lock()
 	user := c.identity.User
-	f := c.subs[ack.Channel]
+	var sub *hub.Subscription
+	if f := c.following(ack.Channel); f != nil {
+		sub = f.sub
+	}
 	c.mu.Unlock()
-	if f == nil {
+	if sub == nil {
 		return nil, errBadRequest
 	}
-	offset := min(ack.Offset, f.sub.Pos()) // nobody acknowledges what they were not given
+	offset := min(ack.Offset, sub.Pos()) // nobody acknowledges what they were not given
 	c.node.cursors.advance(store.Cursor{
 		User: user, Device: c.device, Channel: ack.Channel,
 		Received: offset, Acknowledged: offset, UpdatedAt: c.node.now(),

@@ -55,7 +55,7 @@ func (n *Node) subscribeUser(w http.ResponseWriter, r *http.Request) {
 			case c.isClosing():
 			default:
 				answer.Refused++
-				n.log.Warn("order to subscribe not carried out", "client", c.id, "err", err)
+				n.log.Warn("order to subscribe not carried out", "client", c.id.String(), "err", err)
 			}
 			return nil
 		})
@@ -94,13 +94,11 @@ func (n *Node) clientsNamed(ctx context.Context, user push.UserID, id string) []
 		c.mu.Lock()
 		connected := !c.since.IsZero()
 		c.mu.Unlock()
-		if !connected || id != "" && id != c.id {
+		if !connected || id != "" && id != c.id.String() {
 			continue
 		}
-		select {
-		case <-c.greeted:
+		if c.awaitGreeted(ctx) {
 			list = append(list, c)
-		case <-ctx.Done():
 		}
 	}
 	return list
@@ -110,7 +108,7 @@ func (n *Node) clientsNamed(ctx context.Context, user push.UserID, id string) []
 // and tells it. What it lacks follows as ordinary publications.
 func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeRequest) error {
 	c.mu.Lock()
-	identity, have, given := c.identity, c.subs[req.Channel] != nil, 0
+	identity, have, given := c.identity, c.following(req.Channel) != nil, 0
 	for _, f := range c.subs {
 		if f.server {
 			given++
@@ -159,17 +157,17 @@ func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeReque
 // unsubscribeByServer ends the client's subscription to a topic and tells it. It
 // reports whether there was one.
 func (c *client) unsubscribeByServer(ctx context.Context, name push.Channel) bool {
-	f := c.unfollow(name)
-	if f == nil {
+	sub := c.unfollow(name)
+	if sub == nil {
 		return false
 	}
-	c.node.unsubscribe(f.sub)
+	c.node.unsubscribe(sub)
 	c.tell(&protocol.Push{Channel: string(name), Unsubscribe: serverUnsubscribe})
 	if c.device != "" {
 		// As with a client that unsubscribes itself: what comes until the next time
 		// is not for it.
 		if err := c.node.cursors.remove(ctx, c.user, c.device, name); err != nil {
-			c.node.log.Warn("cursor not removed", "client", c.id, "err", err)
+			c.node.log.Warn("cursor not removed", "client", c.id.String(), "err", err)
 		}
 	}
 	return true

@@ -37,6 +37,8 @@ func (n *Node) tick(ctx context.Context) error {
 		for _, c := range n.allClients() {
 			if late {
 				c.forgive(now)
+			} else {
+				c.judge(now)
 			}
 			c.tick(now)
 		}
@@ -49,6 +51,18 @@ func (c *client) forgive(now time.Time) {
 	defer c.mu.Unlock()
 	if !c.pingSent.IsZero() {
 		c.pingSent = now
+	}
+}
+
+// judge closes the connection if its peer does not do its part: to take what is
+// sent, to send the rest of what it began, to answer the close frame.
+func (c *client) judge(now time.Time) {
+	c.sock.judge(c, now)
+	if began := c.frameSince.Load(); began != 0 && now.Sub(time.Unix(0, began)) > c.node.cfg.FrameTimeout {
+		c.fallBehind("frame_timeout")
+	}
+	if c.overdue(now) {
+		c.abort(gone)
 	}
 }
 
@@ -102,13 +116,14 @@ func (c *client) positions() []noted {
 		return nil
 	}
 	var list []noted
-	for name, f := range c.subs {
+	for i := range c.subs {
+		f := &c.subs[i]
 		if !f.told {
 			continue // what it recovered is not on its way yet
 		}
 		if pos := f.sub.Pos(); pos > f.proven {
 			list = append(list, noted{f.sub, store.Cursor{
-				User: c.identity.User, Device: c.device, Channel: name, Received: pos, UpdatedAt: c.node.now()}})
+				User: c.identity.User, Device: c.device, Channel: f.sub.Channel().Name(), Received: pos, UpdatedAt: c.node.now()}})
 		}
 	}
 	return list
@@ -126,18 +141,11 @@ func (c *client) pong() bool {
 	c.noted = nil
 	for _, p := range proven {
 		// Whoever has left the channel meanwhile has no cursor in it any more.
-		if f := c.subs[p.cursor.Channel]; f != nil && f.sub == p.sub {
+		if f := c.following(p.cursor.Channel); f != nil && f.sub == p.sub {
 			f.proven = max(f.proven, p.cursor.Received)
 			c.node.cursors.advance(p.cursor)
 		}
 	}
 	c.mu.Unlock()
 	return true
-}
-
-// sendFramePing sends a WebSocket ping, for clients that asked for those.
-func (c *client) sendFramePing() {
-	c.conn.mu.Lock()
-	c.conn.wsPing = true
-	c.conn.takeWriting()
 }
