@@ -100,7 +100,8 @@ func (h *Handler) listDeliveries(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, p)
 		return
 	}
-	if _, known := h.sourceSet(r.Context()).Source(q.Source); !known && rule.CheckName(q.Source) != nil {
+	_, known := h.sourceSet(r.Context()).Source(q.Source)
+	if !known && rule.CheckName(q.Source) != nil {
 		h.refuse(w, r, push.NewProblem(push.CodeNotFound, "there is no source of this name"))
 		return
 	}
@@ -108,6 +109,10 @@ func (h *Handler) listDeliveries(w http.ResponseWriter, r *http.Request) {
 	q.Limit++ // to know whether there are more
 	found, err := h.store.ListDeliveries(r.Context(), q)
 	if !h.answered(w, r, err) {
+		return
+	}
+	if !known && len(found) == 0 { // one that was removed may have left some
+		h.refuse(w, r, push.NewProblem(push.CodeNotFound, "there is no source of this name, and no delivery like that is kept of one"))
 		return
 	}
 	list := deliveryList{Deliveries: []keptDelivery{}}

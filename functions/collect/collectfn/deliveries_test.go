@@ -125,7 +125,7 @@ func TestDeliveryOutcomes(t *testing.T) {
 		"over the limit": {func() *httptest.ResponseRecorder {
 			return r.github("h", "github secret", strings.Repeat("x", MaxBody+1))
 		}, 413, "github", "refused-NN refused", func(a wholeDelivery) bool { return a.Refusal.Code == push.CodeBodyTooLarge && a.SHA256 == "" }},
-		"one event": {func() *httptest.ResponseRecorder { return r.hook("events", event("1", `"42"`), kind("")...) }, 202, "events", "accepted",
+		"one event": {func() *httptest.ResponseRecorder { return r.hook("events", event("0", `"42"`), kind("")...) }, 202, "events", "accepted",
 			func(a wholeDelivery) bool { return strings.Contains(string(a.Body), `"specversion"`) }},
 		"a batch": {func() *httptest.ResponseRecorder {
 			return r.hook("events", "["+event("1", `"42"`)+","+event("2", "7")+","+event("3", `"9007199254740993"`)+"]", kind("-batch")...)
@@ -137,12 +137,12 @@ func TestDeliveryOutcomes(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r = newRig(t)
-			r.load(sourcesFile)
+			r.later(time.Hour)
 			if w := tt.post(); w.Code != tt.status {
 				t.Fatalf("answer = %d %s, want %d", w.Code, w.Body, tt.status)
 			}
 			list := r.deliveries(tt.source, "")
+			list.Deliveries = slices.DeleteFunc(list.Deliveries, func(d keptDelivery) bool { return d.ReceivedAt.Before(r.now()) })
 			got := list.String()
 			for _, d := range list.Deliveries {
 				if d.Refusal != nil {
@@ -274,28 +274,29 @@ func TestDeliveriesRefused(t *testing.T) {
 		code               push.Code
 		detail             string
 	}{
-		"outcome":           {"GET", base + "/deliveries?outcome=sent", "", 422, push.CodeInvalidValue, "there are accepted, no_rule_matched"},
-		"limit":             {"GET", base + "/deliveries?limit=201", "", 400, push.CodeBadRequest, "from 1 to 200"},
-		"before":            {"GET", base + "/deliveries?before=yesterday", "", 400, push.CodeBadRequest, "before must be"},
-		"parameter":         {"GET", base + "/deliveries?after=1", "", 400, push.CodeUnknownField, "after"},
-		"no such source":    {"GET", "/v1/sources/a%20b/deliveries", "", 404, push.CodeNotFound, ""},
-		"no such delivery":  {"GET", base + "/deliveries/gone", "", 404, push.CodeNotFound, "gone"},
-		"of another source": {"GET", "/v1/sources/plain/deliveries/d", "", 404, push.CodeNotFound, ""},
-		"replay nothing":    {"POST", base + "/deliveries/gone/replay", "", 404, push.CodeNotFound, ""},
-		"no replay":         {"POST", base + "/deliveries/d", "", 404, push.CodeNotFound, "/replay"},
-		"replay refused":    {"POST", base + "/deliveries/" + refused + "/replay", "", 409, push.CodeConflict, "refused"},
-		"replay no source":  {"POST", "/v1/sources/gone/deliveries/d/replay", "", 404, push.CodeNotFound, "no source"},
-		"replay oddly":      {"POST", base + "/deliveries/d/replay", `{"force":true}`, 400, push.CodeUnknownField, "force"},
-		"range, nothing":    {"POST", base + "/replay", "", 422, push.CodeInvalidValue, "from is missing"},
-		"range, backwards":  {"POST", base + "/replay", `{"from":"2030-01-31T09:30:00Z","to":"2030-01-31T09:30:00Z"}`, 422, push.CodeInvalidValue, "not later"},
-		"range, the future": {"POST", base + "/replay", `{"from":"2031-01-31T09:30:00Z"}`, 422, push.CodeInvalidValue, "not later"},
-		"range, limit":      {"POST", base + "/replay", `{"from":"2030-01-31T09:00:00Z","limit":10001}`, 422, push.CodeInvalidValue, "10000"},
-		"range, outcome":    {"POST", base + "/replay", `{"from":"2030-01-31T09:00:00Z","outcome":"x"}`, 422, push.CodeInvalidValue, "no outcome"},
-		"range, next":       {"POST", base + "/replay", `{"next":"x"}`, 422, push.CodeInvalidValue, "next"},
-		"range, no time":    {"POST", base + "/replay", `{"from":"today"}`, 400, push.CodeBadJSON, ""},
-		"dry, no rules":     {"POST", base + "/dry-run", `{"from":"2030-01-31T09:00:00Z"}`, 422, push.CodeInvalidValue, "rules are missing"},
-		"dry, wrong rules":  {"POST", base + "/dry-run", `{"from":"2030-01-31T09:00:00Z","rules":[{"to":{"all":"1"}}]}`, 422, push.CodeInvalidValue, "rules[0].to.all: gives int"},
-		"dry, wrong YAML":   {"POST", base + "/dry-run", `{"from":"2030-01-31T09:00:00Z","rules":"- to:\n    all: 1\n"}`, 422, push.CodeInvalidValue, "line 2, column 10"},
+		"outcome":            {"GET", base + "/deliveries?outcome=sent", "", 422, push.CodeInvalidValue, "there are accepted, no_rule_matched"},
+		"limit":              {"GET", base + "/deliveries?limit=201", "", 400, push.CodeBadRequest, "from 1 to 200"},
+		"before":             {"GET", base + "/deliveries?before=yesterday", "", 400, push.CodeBadRequest, "before must be"},
+		"parameter":          {"GET", base + "/deliveries?after=1", "", 400, push.CodeUnknownField, "after"},
+		"no such source":     {"GET", "/v1/sources/a%20b/deliveries", "", 404, push.CodeNotFound, ""},
+		"no source, nothing": {"GET", "/v1/sources/gone/deliveries", "", 404, push.CodeNotFound, ""},
+		"no such delivery":   {"GET", base + "/deliveries/gone", "", 404, push.CodeNotFound, "gone"},
+		"of another source":  {"GET", "/v1/sources/plain/deliveries/d", "", 404, push.CodeNotFound, ""},
+		"replay nothing":     {"POST", base + "/deliveries/gone/replay", "", 404, push.CodeNotFound, ""},
+		"no replay":          {"POST", base + "/deliveries/d", "", 404, push.CodeNotFound, "/replay"},
+		"replay refused":     {"POST", base + "/deliveries/" + refused + "/replay", "", 409, push.CodeConflict, "refused"},
+		"replay no source":   {"POST", "/v1/sources/gone/deliveries/d/replay", "", 404, push.CodeNotFound, "no source"},
+		"replay oddly":       {"POST", base + "/deliveries/d/replay", `{"force":true}`, 400, push.CodeUnknownField, "force"},
+		"range, nothing":     {"POST", base + "/replay", "", 422, push.CodeInvalidValue, "from is missing"},
+		"range, backwards":   {"POST", base + "/replay", `{"from":"2030-01-31T09:30:00Z","to":"2030-01-31T09:30:00Z"}`, 422, push.CodeInvalidValue, "not later"},
+		"range, the future":  {"POST", base + "/replay", `{"from":"2031-01-31T09:30:00Z"}`, 422, push.CodeInvalidValue, "not later"},
+		"range, limit":       {"POST", base + "/replay", `{"from":"2030-01-31T09:00:00Z","limit":10001}`, 422, push.CodeInvalidValue, "10000"},
+		"range, outcome":     {"POST", base + "/replay", `{"from":"2030-01-31T09:00:00Z","outcome":"x"}`, 422, push.CodeInvalidValue, "no outcome"},
+		"range, next":        {"POST", base + "/replay", `{"next":"x"}`, 422, push.CodeInvalidValue, "next"},
+		"range, no time":     {"POST", base + "/replay", `{"from":"today"}`, 400, push.CodeBadJSON, ""},
+		"dry, no rules":      {"POST", base + "/dry-run", `{"from":"2030-01-31T09:00:00Z"}`, 422, push.CodeInvalidValue, "rules are missing"},
+		"dry, wrong rules":   {"POST", base + "/dry-run", `{"from":"2030-01-31T09:00:00Z","rules":[{"to":{"all":"1"}}]}`, 422, push.CodeInvalidValue, "rules[0].to.all: gives int"},
+		"dry, wrong YAML":    {"POST", base + "/dry-run", `{"from":"2030-01-31T09:00:00Z","rules":"- to:\n    all: 1\n"}`, 422, push.CodeInvalidValue, "line 2, column 10"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -8,8 +8,40 @@ import (
 
 	"pushcluster/functions/collect/rule"
 	"pushcluster/functions/collect/source"
+	"pushcluster/shared/push"
 	"pushcluster/shared/signature"
+	"pushcluster/shared/store"
 )
+
+// FuzzRevive reads what is kept of a delivery, which another version of this
+// program may have written: it can be replayed, or is a conflict or a client's
+// mistake, and is shown either way.
+func FuzzRevive(f *testing.F) {
+	f.Add([]byte(`{"headers":{"content-type":"application/json"},"size":2,"whole":true,"rules":[{"rule":"r","result":"made","message":"s/d/r"}]}`), []byte(`{}`))
+	f.Add([]byte(`{"size":2,"whole":true,"event":true}`), []byte(`{"specversion":"1.0","id":"1","source":"/s","type":"t"}`))
+	f.Add([]byte(`{"headers":{"content-type":"application/cloudevents-batch+json"},"whole":true}`), []byte(`[]`))
+	f.Add([]byte(`{"whole":1}`), []byte(nil))
+	scheme, _ := signature.Preset("gitlab")
+	receiver, err := signature.NewReceiver(scheme, []string{"token"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	src := &source.Source{Name: "s", Receiver: receiver}
+	f.Fuzz(func(t *testing.T, detail, body []byte) {
+		kept := store.Delivery{Source: "s", ID: "d", ReceivedAt: start, Until: start, Outcome: outcomeParked, Detail: detail, Body: body}
+		d, e, p := revive(src, &kept)
+		if p != nil && p.Code != push.CodeConflict && p.Code != push.CodeBadJSON && p.Code != push.CodeBadRequest && p.Code != push.CodeBodyTooLarge {
+			t.Fatalf("revive(%q, %q) = %v", detail, body, p)
+		}
+		if p == nil && (e.id != "d" || d.in.Headers == nil || d.in.Query == nil) {
+			t.Fatalf("revive(%q, %q) = %+v, %+v", detail, body, d, e)
+		}
+		read := detailOf(&kept)
+		if shown := newKeptDelivery(&kept, &read); shown.ID != "d" || shown.Messages == nil {
+			t.Fatalf("%q is shown as %+v", detail, shown)
+		}
+	})
+}
 
 // FuzzReadEvents reads bodies of a stranger, under every Content-Type. What
 // becomes an event has an id that a message can have and a body that rules can
