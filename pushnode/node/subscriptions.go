@@ -1,7 +1,9 @@
 package node
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"sync"
@@ -35,6 +37,10 @@ func (n *Node) subscribeUser(w http.ResponseWriter, r *http.Request) {
 	if err := req.Check(); err != nil {
 		serve.Problem(w, r, push.NewProblem(push.CodeBadRequest, "%v", err))
 		return
+	}
+	var data bytes.Buffer // on one line: frames are cut at line feeds
+	if json.Compact(&data, req.Data) == nil {
+		req.Data = data.Bytes()
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), n.cfg.CommandTimeout)
 	defer cancel()

@@ -20,6 +20,7 @@
 //	POST   /v1/sources/{source}/deliveries/{id...}/replay   has it go through the rules of now
 //	POST   /v1/sources/{source}/replay  the same for many
 //	POST   /v1/sources/{source}/dry-run what other rules would make of them
+//	POST   /api/{method}, /api          the server API of Centrifugo
 //	GET    /healthz, /readyz
 //
 // The path of a message: it is checked; stored durably; handed to Dispatch; and
@@ -141,6 +142,9 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	h.mux.HandleFunc("DELETE /v1/users/{id}/connections", h.kick)
 	h.mux.HandleFunc("GET /v1/nodes", h.listNodes)
 	h.mux.HandleFunc("POST /v1/revocations", h.revoke)
+	h.mux.HandleFunc("POST /api", h.apiLines)
+	h.mux.HandleFunc("POST /api/{$}", h.apiLines)
+	h.mux.HandleFunc("POST /api/{method}", h.apiMethod)
 	h.mux.HandleFunc("GET /v1/parked", h.parked)
 	h.mux.HandleFunc("POST /v1/parked/{rest...}", h.replay)
 	h.mux.HandleFunc("DELETE /v1/parked/{id...}", h.discard)

@@ -69,6 +69,11 @@ func (q request) draft(raw []byte, key string) (*draft, *push.Problem) {
 	if p := serve.DecodeBytes(raw, &in); p != nil {
 		return nil, p
 	}
+	return q.draftOf(&in, key)
+}
+
+// draftOf checks a message that was read, as draft does.
+func (q request) draftOf(in *input, key string) (*draft, *push.Problem) {
 	given, p := givenID(in.ID, key)
 	if p != nil {
 		return nil, p

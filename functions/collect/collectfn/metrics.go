@@ -16,6 +16,7 @@ type metrics struct {
 	ruleErrors     *prometheus.CounterVec
 	deliveries     *prometheus.CounterVec
 	replays        *prometheus.CounterVec
+	commands       *prometheus.CounterVec
 	handoffSeconds prometheus.Histogram
 }
 
@@ -54,6 +55,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "collect_replays_total",
 			Help: "Deliveries that were replayed, by source and outcome: accepted, no_rule_matched, nobody, parked, skipped."},
 			[]string{"source", "outcome"}),
+		commands: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_commands_total",
+			Help: "Commands of the Centrifugo server API, by method (request: refused as a whole) and outcome: ok, or the code of the error."},
+			[]string{"method", "outcome"}),
 		handoffSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "collect_handoff_seconds", Help: "Time to hand messages to Dispatch, confirmed or not.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
