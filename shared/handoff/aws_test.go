@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"pushcluster/shared/handoff/handofftest"
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
 )
@@ -147,43 +148,12 @@ func TestWays(t *testing.T) {
 	urls, d, _ := ways(t, confirmAll)
 	for name, url := range urls {
 		t.Run(name, func(t *testing.T) {
-			tests := map[string]struct {
-				messages []push.Message
-				again    bool
-				cfg      Config
-				requests int
-			}{
-				"one":                {messages(1, `"<x>"`), false, Config{}, 1},
-				"again":              {messages(1, `1`), true, Config{}, 1},
-				"many at once":       {messages(1000, `{"a":"b"}`), false, Config{}, 1},
-				"in parts, in order": {messages(5, `"`+strings.Repeat("x", 1000)+`"`), false, Config{MaxBody: 2700}, 3},
-				"more than one item": {messages(20, `"`+strings.Repeat(`\"`, 30_000)+`"`), false, Config{}, 0},
-				"strange characters": {messages(1, `"\u0000\u2028 é 漢 \ud83d\ude00 😀"`), false, Config{}, 1},
-				"none":               {nil, false, Config{}, 0},
-			}
-			for name, tt := range tests {
-				t.Run(name, func(t *testing.T) {
-					d.requests = nil
-					tt.cfg.Deadline = time.Minute // however slow this machine is
-					for i, err := range newClient(t, url, tt.cfg).HandOff(t.Context(), tt.messages, tt.again) {
-						if err != nil {
-							t.Errorf("message %d: %v", i, err)
-						}
-					}
-					next := 0
-					for _, req := range d.requests {
-						for _, m := range req.Messages {
-							if m.ID != tt.messages[next].ID || string(m.Data) != string(tt.messages[next].Data) || req.Again != tt.again {
-								t.Fatalf("message %d arrived as %s (again %v), want %s", next, m.ID, req.Again, tt.messages[next].ID)
-							}
-							next++
-						}
-					}
-					if next != len(tt.messages) || (tt.requests > 0 && len(d.requests) != tt.requests) {
-						t.Errorf("%d messages arrived in %d requests, want %d in %d", next, len(d.requests), len(tt.messages), tt.requests)
-					}
-				})
-			}
+			handofftest.Run(t, handofftest.Way{
+				New: func(t *testing.T, maxBody int) handofftest.Client {
+					return newClient(t, url, Config{MaxBody: maxBody, Deadline: time.Minute}) // however slow this machine is
+				},
+				Take: d.take,
+			})
 		})
 	}
 }

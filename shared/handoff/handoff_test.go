@@ -3,7 +3,6 @@ package handoff
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"pushcluster/shared/handoff/handofftest"
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/signature"
@@ -77,14 +77,16 @@ func newClient(t testing.TB, url string, cfg Config) *Client {
 	return c
 }
 
-func messages(n int, data string) []push.Message {
-	list := make([]push.Message, n)
-	for i := range list {
-		list[i] = push.Message{ID: push.MessageID(fmt.Sprintf("shop/%d", i)), Data: json.RawMessage(data),
-			To: push.Recipients{Users: []push.UserID{"42"}}, CreatedAt: time.Now().UTC(), ExpiresAt: time.Now().Add(time.Hour).UTC()}
-	}
-	return list
+// take returns the requests since the last call.
+func (d *dispatch) take() []push.DispatchRequest {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	got := d.requests
+	d.requests = nil
+	return got
 }
+
+func messages(n int, data string) []push.Message { return handofftest.Messages("", n, data) }
 
 func TestNew(t *testing.T) {
 	t.Setenv("AWS_REGION", "eu-west-1")
