@@ -3,10 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"pushcluster/localstack/lambda/runtimeapi"
@@ -38,9 +37,7 @@ func (e *emulator) handler() http.Handler {
 			w.Header().Set("X-Amz-Function-Error", "Unhandled")
 		}
 		w.Header().Set("Content-Type", "application/json")
-		ms := float64(res.Took.Microseconds()) / 1000
-		fmt.Fprintf(e.stderr, "REPORT RequestId: %d\tDuration: %.2f ms\tBilled Duration: %.0f ms\tMemory Size: %s MB\tMax Memory Used: %d MB\tInit Duration: %.2f ms\n",
-			began.UnixMilli(), ms, math.Ceil(ms), e.memory, res.Memory>>20, float64((time.Since(began)-res.Took).Microseconds())/1000)
+		io.WriteString(e.stderr, res.Report(strconv.FormatInt(began.UnixMilli(), 10), e.memory))
 		w.Write(res.Payload)
 	})
 	return mux

@@ -19,6 +19,7 @@ import (
 type localStack struct {
 	endpoint string // LocalStack's, for this environment
 	id       string // this environment's
+	memory   string // MB, as configured
 	env      *runtimeapi.Environment
 	log      *tap
 	client   *http.Client
@@ -32,8 +33,8 @@ type localEvent struct {
 	Trace   string `json:"trace-id"`
 }
 
-func newLocalStack(endpoint, id string, env *runtimeapi.Environment, log *tap) *localStack {
-	return &localStack{endpoint: endpoint, id: id, env: env, log: log,
+func newLocalStack(endpoint, id, memory string, env *runtimeapi.Environment, log *tap) *localStack {
+	return &localStack{endpoint: endpoint, id: id, memory: memory, env: env, log: log,
 		client: &http.Client{Timeout: 10 * time.Second}, events: make(chan localEvent, 16)}
 }
 
@@ -75,9 +76,7 @@ func (l *localStack) answer(ctx context.Context, ev localEvent) error {
 	if err != nil {
 		return nil // this environment ends
 	}
-	ms := float64(res.Took.Microseconds()) / 1000
-	text := fmt.Sprintf("START RequestId: %s Version: $LATEST\n%sEND RequestId: %s\nREPORT RequestId: %s\tDuration: %.2f ms\tMax Memory Used: %d MB\n",
-		ev.ID, l.log.drain(), ev.ID, ev.ID, ms, res.Memory>>20)
+	text := fmt.Sprintf("START RequestId: %s Version: $LATEST\n%sEND RequestId: %s\n%s", ev.ID, l.log.drain(), ev.ID, res.Report(ev.ID, l.memory))
 	logs, err := json.Marshal(map[string]string{"logs": text})
 	if err != nil {
 		return err

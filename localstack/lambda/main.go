@@ -47,14 +47,15 @@ func run(ctx context.Context, getenv func(string) string, environ []string, stde
 		Command: []string{filepath.Join(root, "bootstrap")}, Env: environ, Dir: root,
 		Timeout: time.Duration(seconds) * time.Second, Log: log,
 	})
+	memory := cmp.Or(getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"), "128")
 	g, ctx := errgroup.WithContext(ctx)
 	if endpoint := getenv("LOCALSTACK_RUNTIME_ENDPOINT"); endpoint != "" {
-		l := newLocalStack(endpoint, getenv("LOCALSTACK_RUNTIME_ID"), env, log)
+		l := newLocalStack(endpoint, getenv("LOCALSTACK_RUNTIME_ID"), memory, env, log)
 		g.Go(func() error { return l.run(ctx, ":"+cmp.Or(getenv("LOCALSTACK_INTEROP_PORT"), "9563")) })
 		g.Go(func() error { return l.sayReady(ctx) })
 		g.Go(func() error { return l.sayBroken(ctx, env.Run(ctx)) })
 	} else {
-		rie := &emulator{env: env, memory: cmp.Or(getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"), "128"), stderr: stderr}
+		rie := &emulator{env: env, memory: memory, stderr: stderr}
 		g.Go(func() error { return serveHTTP(ctx, cmp.Or(getenv("LISTEN"), ":8080"), rie.handler()) })
 		g.Go(func() error { return env.Run(ctx) })
 	}

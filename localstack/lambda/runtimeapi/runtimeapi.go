@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -48,14 +49,17 @@ type Environment struct {
 	mu      sync.Mutex  // guards what follows
 	pending *invocation // what the function has and has not answered
 	process *os.Process
-	initErr []byte // what the function said of a failed start
+	began   time.Time     // of the process, until it asks for its first event
+	init    time.Duration // that it took to do so, until it takes an event
+	initErr []byte        // what the function said of a failed start
 }
 
 // An invocation is one event on its way.
 type invocation struct {
 	id, arn, trace string
 	payload        []byte
-	done           chan Result // of size 1; gets one result
+	init           time.Duration // that the function took to start; set when it takes the event
+	done           chan Result   // of size 1; gets one result
 }
 
 // A Result is what became of an event.
@@ -63,7 +67,8 @@ type Result struct {
 	Payload []byte // the function's answer, or a JSON object that tells its error
 	Failed  bool
 	Took    time.Duration
-	Memory  int64 // the most bytes that the function held so far; 0: unknown
+	Init    time.Duration // that the function took to start; 0 if it had events before
+	Memory  int64         // the most bytes that the function held so far; 0: unknown
 }
 
 // New returns an environment. It starts nothing.
@@ -138,6 +143,9 @@ func (e *Environment) runOnce(ctx context.Context, api string) error {
 	cmd.Dir = e.cfg.Dir
 	cmd.Env = append(e.cfg.Env[:len(e.cfg.Env):len(e.cfg.Env)], "AWS_LAMBDA_RUNTIME_API="+api)
 	cmd.Stdout, cmd.Stderr = e.cfg.Log, e.cfg.Log
+	e.mu.Lock()
+	e.began = time.Now()
+	e.mu.Unlock()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -175,6 +183,7 @@ func (e *Environment) Invoke(ctx context.Context, payload []byte, arn, trace str
 		return Result{}, ctx.Err()
 	}
 	res.Took = time.Since(start)
+	res.Init = inv.init
 	res.Memory = e.memory()
 	return res, nil
 }
@@ -214,11 +223,17 @@ func (e *Environment) memory() int64 {
 func (e *Environment) api() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", func(w http.ResponseWriter, r *http.Request) {
+		e.mu.Lock()
+		if !e.began.IsZero() {
+			e.init, e.began = time.Since(e.began), time.Time{}
+		}
+		e.mu.Unlock()
 		e.once.Do(func() { close(e.ready) })
 		select {
 		case inv := <-e.events:
 			e.mu.Lock()
 			e.pending = inv
+			inv.init, e.init = e.init, 0
 			e.mu.Unlock()
 			h := w.Header()
 			h.Set("Content-Type", "application/json")
@@ -257,6 +272,18 @@ func (e *Environment) api() http.Handler {
 func failure(kind, message string) []byte {
 	raw, _ := json.Marshal(map[string]string{"errorType": kind, "errorMessage": message})
 	return raw
+}
+
+// Report is the line that Lambda writes into the log for an event. Starting is
+// billed too. memory is what the function has, in MB.
+func (r Result) Report(id, memory string) string {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	line := fmt.Sprintf("REPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %.0f ms\tMemory Size: %s MB\tMax Memory Used: %d MB",
+		id, ms(r.Took), math.Ceil(ms(r.Took+r.Init)), memory, r.Memory>>20)
+	if r.Init > 0 {
+		line += fmt.Sprintf("\tInit Duration: %.2f ms", ms(r.Init))
+	}
+	return line + "\n"
 }
 
 // newID returns a random UUID, version 4.

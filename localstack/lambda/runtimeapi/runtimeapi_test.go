@@ -103,19 +103,23 @@ func TestInvoke(t *testing.T) {
 		name, path, body string
 		failed           bool
 		want             string
+		cold             bool // it was started for this
 	}{
-		{"answers", "/echo", "you", false, "hello you true true"},
-		{"and again", "/echo", "there", false, "hello there true true"},
-		{"panics, and lives on", "/panic", "", false, `internal`},
-		{"dies", "/die", "", true, "Runtime.ExitError"},
-		{"is started again", "/echo", "you", false, "hello you"},
-		{"hangs", "/hang", "", true, "Task timed out after 2.00 seconds"},
-		{"is started again", "/echo", "you", false, "hello you"},
+		{"answers", "/echo", "you", false, "hello you true true", true},
+		{"and again", "/echo", "there", false, "hello there true true", false},
+		{"panics, and lives on", "/panic", "", false, `internal`, false},
+		{"dies", "/die", "", true, "Runtime.ExitError", false},
+		{"is started again", "/echo", "you", false, "hello you", true},
+		{"hangs", "/hang", "", true, "Task timed out after 2.00 seconds", false},
+		{"is started again", "/echo", "you", false, "hello you", true},
 	}
 	for _, s := range steps {
 		res, err := e.Invoke(t.Context(), post(t, s.path, s.body), "arn:aws:lambda:x", "Root=1")
 		if err != nil || res.Failed != s.failed || !strings.Contains(string(res.Payload), s.want) {
 			t.Fatalf("%s: %s (failed %v), %v; want %q (failed %v); log:\n%s", s.name, res.Payload, res.Failed, err, s.want, s.failed, log)
+		}
+		if (res.Init > 0) != s.cold {
+			t.Errorf("%s: started for it in %s, want that %v", s.name, res.Init, s.cold)
 		}
 	}
 	res, err := e.Invoke(t.Context(), []byte(`{"neither":"nor"}`), "", "")
@@ -125,6 +129,25 @@ func TestInvoke(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "echoing") {
 		t.Errorf("the function's output is lost: %s", log)
+	}
+}
+
+func TestReport(t *testing.T) {
+	tests := map[string]struct {
+		result Result
+		want   string
+	}{
+		"cold": {Result{Took: 5200 * time.Microsecond, Init: 30100 * time.Microsecond, Memory: 20 << 20},
+			"REPORT RequestId: 1\tDuration: 5.20 ms\tBilled Duration: 36 ms\tMemory Size: 512 MB\tMax Memory Used: 20 MB\tInit Duration: 30.10 ms\n"},
+		"warm": {Result{Took: 5 * time.Millisecond},
+			"REPORT RequestId: 1\tDuration: 5.00 ms\tBilled Duration: 5 ms\tMemory Size: 512 MB\tMax Memory Used: 0 MB\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tt.result.Report("1", "512"); got != tt.want {
+				t.Errorf("Report = %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 
