@@ -89,6 +89,7 @@ build: ## the programs, to bin/
 	$(GO) build -trimpath -o bin/collect ./functions/collect
 	$(GO) build -trimpath -o bin/dispatch ./functions/dispatch
 	$(GO) build -trimpath -o bin/pushnode ./pushnode
+	$(GO) build -trimpath -o bin/pushctl ./pushctl
 	$(GO) build -trimpath -o bin/localstack ./localstack
 
 clean: ## remove what was built; .local/, with its messages and keys, stays

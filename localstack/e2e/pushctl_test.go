@@ -1,0 +1,84 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// TestPushctl plays the stories of testdata/pushctl, each in a directory of its
+// own beside the stack.json of one running system, as somebody beside make run
+// would.
+func TestPushctl(t *testing.T) {
+	sg := newStage(t)
+	facts, err := os.ReadFile(filepath.Join(sg.dir, ".local", "stack.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("story", func(t *testing.T) { // ends when all that run beside one another have
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/pushctl",
+			Setup: func(env *testscript.Env) error {
+				env.Setenv("KEY", sg.facts.APIKey)
+				env.Setenv("COLLECT", sg.facts.Collect)
+				env.Setenv("AUTH", sg.facts.Auth)
+				env.Setenv("NODE", sg.facts.Nodes[0].Public)
+				local := filepath.Join(env.WorkDir, ".local")
+				if err := os.Mkdir(local, 0o700); err != nil {
+					return err
+				}
+				return os.WriteFile(filepath.Join(local, "stack.json"), facts, 0o600)
+			},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){
+				"eventually": eventually,
+				"park":       sg.park,
+			},
+			RequireExplicitExec: true,
+			RequireUniqueNames:  true,
+		})
+	})
+}
+
+// eventually runs a program until what it prints matches a pattern:
+//
+//	eventually PATTERN PROGRAM ARGUMENTS…
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually PATTERN PROGRAM ARGUMENTS…")
+	}
+	pattern := regexp.MustCompile(args[0])
+	deadline := time.After(20 * time.Second)
+	for {
+		err := ts.Exec(args[1], args[2:]...)
+		got := ts.ReadFile("stdout")
+		if err == nil && pattern.MatchString(got) {
+			return
+		}
+		select {
+		case <-deadline:
+			ts.Fatalf("%q does not come; at last it was %v:\n%s%s", args[0], err, got, ts.ReadFile("stderr"))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// park parks messages that were scheduled, as Dispatch does with what fails:
+//
+//	park ID REASON
+func (sg *stage) park(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: park ID REASON")
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	entry := store.ParkedEntry{Message: push.MessageID(args[0]), Attempts: 12, Reason: strings.TrimSpace(args[1]), At: now, Until: now.Add(time.Hour)}
+	ts.Check(sg.Store.ParkOutbox(context.Background(), []store.ParkedEntry{entry}))
+}

@@ -1,0 +1,56 @@
+package api
+
+import (
+	"context"
+	"net/url"
+	"time"
+)
+
+// A SourceList lists the sources in force.
+type SourceList struct {
+	Sources []Item[Source] `json:"sources"`
+}
+
+// A Source is who may post webhooks. Its secrets are never told.
+type Source struct {
+	Name      string    `json:"name"`
+	From      string    `json:"from"` // "file" or "api"
+	Verify    string    `json:"verify"`
+	Secrets   int       `json:"secrets"`
+	Rules     []Rule    `json:"rules"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// A Rule is one rule of a source, as it was written.
+type Rule struct {
+	Name        string            `json:"name"`
+	When        string            `json:"when"`
+	To          map[string]string `json:"to"`
+	Event       string            `json:"event"`
+	Data        string            `json:"data"`
+	TTL         string            `json:"ttl"`
+	CollapseKey string            `json:"collapse_key"`
+}
+
+// Sources lists the sources in force.
+func (c *Client) Sources(ctx context.Context) (Answer[SourceList], error) {
+	return do[SourceList](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/sources"})
+}
+
+// Source asks for one source.
+func (c *Client) Source(ctx context.Context, name string) (Answer[Source], error) {
+	return do[Source](ctx, c, call{to: c.collect(), method: "GET", path: sourcePath(name)})
+}
+
+// PutSource adds or replaces a source; definition is YAML or JSON.
+func (c *Client) PutSource(ctx context.Context, name string, definition []byte) (Answer[Source], error) {
+	return do[Source](ctx, c, call{to: c.collect(), method: "PUT", path: sourcePath(name), body: definition})
+}
+
+// RemoveSource removes a source from the store.
+func (c *Client) RemoveSource(ctx context.Context, name string) error {
+	_, err := do[struct{}](ctx, c, call{to: c.collect(), method: "DELETE", path: sourcePath(name)})
+	return err
+}
+
+func sourcePath(name string) string { return "/v1/sources/" + url.PathEscape(name) }

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pushcluster/shared/push"
+)
+
+// What needs a server is told as stories in localstack/e2e/testdata/pushctl.
+
+func TestComplete(t *testing.T) {
+	var g grammar
+	k, err := newParser(&g, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		words []string
+		want  []string
+	}{
+		"a command":          {[]string{"to"}, []string{"token"}},
+		"a command below":    {[]string{"parked", "re"}, []string{"replay"}},
+		"after flags":        {[]string{"--json", "--url", "x", "parked", "d"}, []string{"discard"}},
+		"after a short flag": {[]string{"send", "-u", "42", "--te"}, []string{"--text"}},
+		"a flag's value":     {[]string{"nodes", "--color", ""}, []string{"auto", "always", "never"}},
+		"a value behind =":   {[]string{"nodes", "--color=n"}, []string{"never"}},
+		"a file":             {[]string{"sources", "check", ""}, nil},
+		"a free value":       {[]string{"send", "--text", "st"}, nil},
+		"a place":            {[]string{"completion", "b"}, []string{"bash"}},
+		"nothing hidden":     {[]string{"__"}, nil},
+		"by another name":    {[]string{"ping", "--jso"}, []string{"--json"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, one := range complete(k.Model.Node, tt.words) {
+				word, _, _ := strings.Cut(one, "\t")
+				got = append(got, word)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("complete(%q) = %q, want %q", tt.words, got, tt.want)
+			}
+		})
+	}
+	t.Run("everything", func(t *testing.T) {
+		if got := complete(k.Model.Node, nil); len(got) < 12 {
+			t.Errorf("an empty word may become %q", got)
+		}
+	})
+}
+
+func TestColoured(t *testing.T) {
+	env := func(pairs ...string) func(string) string {
+		return func(name string) string {
+			for i := 0; i < len(pairs); i += 2 {
+				if pairs[i] == name {
+					return pairs[i+1]
+				}
+			}
+			return ""
+		}
+	}
+	tests := map[string]struct {
+		wish   string
+		getenv func(string) string
+		want   bool
+	}{
+		"always":           {"always", env("NO_COLOR", "1"), true},
+		"never":            {"never", env(), false},
+		"no terminal":      {"auto", env(), false},
+		"asked not to":     {"auto", env("NO_COLOR", "1"), false},
+		"a plain terminal": {"auto", env("TERM", "dumb"), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := coloured(tt.wish, &bytes.Buffer{}, tt.getenv); got != tt.want {
+				t.Errorf("coloured(%s) = %v, want %v", tt.wish, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestDeliverAt(t *testing.T) {
+	now := time.Date(2030, 1, 31, 9, 30, 0, 0, time.UTC)
+	tests := map[string]struct {
+		text, want string // want "!": an error
+	}{
+		"none":       {"", ""},
+		"a time":     {"2030-01-31T10:30:00+01:00", "2030-01-31T10:30:00+01:00"},
+		"a duration": {"90m", "2030-01-31T11:00:00Z"},
+		"with plus":  {"+1s", "2030-01-31T09:30:01Z"},
+		"a word":     {"tomorrow", "!"},
+		"a date":     {"2030-01-31", "!"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := deliverAt(tt.text, now)
+			if (tt.want == "!") != (err != nil) || (err == nil && got != tt.want) {
+				t.Errorf("deliverAt(%q) = %q, %v, want %q", tt.text, got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestDefinitionOf(t *testing.T) {
+	const one = "verify: gitlab\nrules: []\n"
+	tests := map[string]struct {
+		text, want string // want empty: an error
+	}{
+		"one source":      {one, one},
+		"a whole file":    {"sources:\n  a: {verify: gitlab, secrets: ['1', 2]}\n  b: {}\n", `{"secrets":["1",2],"verify":"gitlab"}`},
+		"another's file":  {"sources:\n  b: {verify: gitlab}\n", ""},
+		"an empty file":   {"sources: {}\n", "sources: {}\n"},
+		"not YAML at all": {"a: [", "a: ["},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := definitionOf([]byte(tt.text), "a")
+			if string(got) != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("definitionOf = %q, %v, want %q", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRecipients(t *testing.T) {
+	tests := map[string]struct {
+		to   push.Recipients
+		want string
+	}{
+		"all":    {push.Recipients{All: true}, "all"},
+		"some":   {push.Recipients{Users: []push.UserID{"1", "2"}, Channels: []push.Channel{"news"}}, "user 1, user 2, topic news"},
+		"nobody": {push.Recipients{}, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := recipients(tt.to); got != tt.want {
+				t.Errorf("recipients = %q, want %q", got, tt.want)
+			}
+		})
+	}
+	many := recipients(push.Recipients{Users: slices.Repeat([]push.UserID{"u"}, 500)})
+	if !strings.HasSuffix(many, ", and 480 more") {
+		t.Errorf("of many it says %q", many)
+	}
+}
+
+// FuzzFacts reads whatever lies where stack.json should.
+func FuzzFacts(f *testing.F) {
+	f.Add([]byte(`{"collect":"http://127.0.0.1:8702","nodes":[{"public":"x"}],"api_key":"k"}`))
+	f.Add([]byte(`{"nodes":[null]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if got, err := parseFacts("stack.json", text); (got == nil) == (err == nil) || (got != nil && got.Collect == "") {
+			t.Errorf("parseFacts(%q) = %+v, %v", text, got, err)
+		}
+	})
+}
+
+// FuzzDecodeBody reads any webhook's body: JSON or a text.
+func FuzzDecodeBody(f *testing.F) {
+	f.Add([]byte(`{"a":1}`))
+	f.Add([]byte("a=b"))
+	f.Add([]byte("{} {}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		decodeBody(text)
+	})
+}
+
+// FuzzDefinitionOf reads any file that somebody would put.
+func FuzzDefinitionOf(f *testing.F) {
+	f.Add([]byte("sources:\n  a: {b: c}\n"))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if got, err := definitionOf(text, "a"); err == nil && len(text) > 0 && len(got) == 0 {
+			t.Errorf("definitionOf(%q) is empty", text)
+		}
+	})
+}
