@@ -130,7 +130,7 @@ func (c *cluster) publish(dispatch, collect string) error {
 	c.closers = append(c.closers, client.Close)
 	c.Publisher = &dispatchAPI{addr: dispatch, client: client, signer: signer, ids: ids{prefix: "bench-"}}
 	if len(c.nodeIDs) == 1 {
-		nodes := nodeclient.New(nodeclient.Config{IdlePerNode: Connections}, signer, time.Now)
+		nodes := nodeclient.New(nodeclient.Config{IdlePerNode: Connections}, signer, time.Now, nil)
 		c.closers = append(c.closers, nodes.Close)
 		c.Direct = &deliverAPI{client: nodes, node: c.nodeIDs[0], ids: ids{prefix: "direct-"}}
 	}

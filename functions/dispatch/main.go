@@ -70,7 +70,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
 	defer reg.Close()
-	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys), reg.Now)
+	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys), reg.Now, prom)
 	defer nodes.Close()
 	dispatch, err := dispatchfn.New(dispatchfn.Config{}, reg, st, nodes, log, prom)
 	if err != nil {

@@ -83,7 +83,7 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 }
 
 func (s *Stack) runDispatch(ctx context.Context, l *life) error {
-	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(s.keys.signing), l.registry.Now)
+	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(s.keys.signing), l.registry.Now, l.prom)
 	defer nodes.Close()
 	dispatch, err := dispatchfn.New(s.cfg.Dispatch, l.registry, l.store, nodes, l.log, l.prom)
 	if err != nil {

@@ -1,8 +1,10 @@
 package hub
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"pushcluster/shared/push"
@@ -23,6 +25,7 @@ func (h *hold) put(e push.Entry, maxEntries, maxBytes int) (dropped []push.Entry
 	if found {
 		return nil
 	}
+	e.Message = detached(e.Message)
 	h.entries = slices.Insert(h.entries, at, e)
 	h.bytes += len(e.Message.Data)
 	n := 0
@@ -37,6 +40,16 @@ func (h *hold) put(e push.Entry, maxEntries, maxBytes int) (dropped []push.Entry
 	dropped = slices.Clone(h.entries[:n])
 	h.entries = slices.Delete(h.entries, 0, n)
 	return dropped
+}
+
+// detached returns a copy of m that keeps nothing else in memory: what it came
+// with may be much larger, and the bounds of the hold count only its data.
+func detached(m *push.Message) *push.Message {
+	d := *m
+	d.ID = push.MessageID(strings.Clone(string(m.ID)))
+	d.Event, d.CollapseKey, d.Trace = strings.Clone(m.Event), strings.Clone(m.CollapseKey), strings.Clone(m.Trace)
+	d.Data = bytes.Clone(m.Data)
+	return &d
 }
 
 // largest returns the largest offset that is or was held, 0 if none.

@@ -139,11 +139,14 @@ const (
 	Held                   // waits for a read that is under way
 	Repeat                 // was given before
 	Gap                    // held; the caller runs a catch-up of the channel
+
+	Outcomes int = iota // how many there are
 )
 
 // Deliver takes an entry that Dispatch sent and gives it to the channel's live
 // subscriptions, in order. On [Gap] the caller owns the catch-up: it reads from
-// [Channel.Last] and calls [Channel.CaughtUp] until that reports done.
+// [Channel.Last] and calls [Channel.CaughtUp] until that reports done. What is
+// held is a copy: the message may be one of many in one piece of memory.
 func (h *Hub) Deliver(e push.Entry) (Outcome, *Channel) {
 	ch := h.Channel(e.Channel)
 	if ch == nil {

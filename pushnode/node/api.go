@@ -16,7 +16,7 @@ import (
 const maxDeliver = 16 << 20
 
 // Internal returns the node API, for the internal port. Every request must be
-// signed so that callers accepts it.
+// signed so that callers accepts it; a stream is, once.
 func (n *Node) Internal(callers *signature.Verifier) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/node/deliver", n.deliver)
@@ -26,7 +26,10 @@ func (n *Node) Internal(callers *signature.Verifier) http.Handler {
 	mux.HandleFunc("POST /v1/node/status", n.status)
 	mux.HandleFunc("POST /v1/node/subscribe", n.subscribeUser)
 	mux.HandleFunc("POST /v1/node/unsubscribe", n.unsubscribeUser)
-	return signature.Require(callers, maxDeliver, mux)
+	all := http.NewServeMux()
+	all.Handle("GET "+push.StreamPath, signature.RequireStatement(callers, streamStatement, http.HandlerFunc(n.stream)))
+	all.Handle("/", signature.Require(callers, maxDeliver, mux))
+	return all
 }
 
 // deliver gives entries to the connections here. It does not wait for them.
@@ -40,33 +43,45 @@ func (n *Node) deliver(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, r, push.NewProblem(push.CodeOtherNode, "this is node %s", n.cfg.ID))
 		return
 	}
-	for _, e := range req.Entries {
+	n.streams.batches.WithLabelValues(byRequest).Inc()
+	unknown, p := n.take(&req)
+	if p != nil {
+		serve.Problem(w, r, p)
+		return
+	}
+	serve.JSON(w, http.StatusOK, push.DeliverAnswer{Node: n.cfg.ID, Unknown: unknown})
+}
+
+// take gives the entries of req to the connections here, and returns the
+// channels that have none. It keeps the messages, but no slice, of req.
+func (n *Node) take(req *push.DeliverRequest) (unknown []push.Channel, p *push.Problem) {
+	for i := range req.Entries {
+		e := &req.Entries[i]
 		if e.Message < 0 || e.Message >= len(req.Messages) || e.Offset == 0 || len(req.Messages[e.Message].Data) == 0 {
-			serve.Problem(w, r, push.NewProblem(push.CodeBadRequest, "an entry names no message, offset or data"))
-			return
+			return nil, push.NewProblem(push.CodeBadRequest, "an entry names no message, offset or data")
 		}
 	}
 	if req.Beat {
 		n.beatNow()
 	}
-	// A message that is held must not keep the whole request in memory.
-	messages := make([]*push.Message, len(req.Messages))
-	for i := range req.Messages {
-		m := req.Messages[i]
-		messages[i] = &m
-	}
-	answer := push.DeliverAnswer{Node: n.cfg.ID}
-	for _, e := range req.Entries {
-		outcome, ch := n.hub.Deliver(push.Entry{Channel: e.Channel, Offset: e.Offset, Prev: e.Prev, Message: messages[e.Message]})
-		n.metrics.entries.WithLabelValues(outcomeNames[outcome]).Inc()
+	var outcomes [hub.Outcomes]int
+	for i := range req.Entries {
+		e := &req.Entries[i]
+		outcome, ch := n.hub.Deliver(push.Entry{Channel: e.Channel, Offset: e.Offset, Prev: e.Prev, Message: &req.Messages[e.Message]})
+		outcomes[outcome]++
 		switch outcome {
 		case hub.Unknown:
-			answer.Unknown = append(answer.Unknown, e.Channel)
+			unknown = append(unknown, e.Channel)
 		case hub.Gap:
 			n.catchUp(ch, "gap")
 		}
 	}
-	serve.JSON(w, http.StatusOK, answer)
+	for outcome, count := range outcomes {
+		if count > 0 {
+			n.metrics.entries.WithLabelValues(outcomeNames[hub.Outcome(outcome)]).Add(float64(count))
+		}
+	}
+	return unknown, nil
 }
 
 // disconnect closes a user's connections, or those of one device, or one.

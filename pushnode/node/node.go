@@ -114,6 +114,7 @@ type Node struct {
 	history  *history
 	cursors  *cursorWriter
 	routes   *routeRemover
+	streams  *streams
 	started  time.Time
 	epoch    string // set by Run before the first connection
 
@@ -164,6 +165,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
 		evictions: newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
+	n.streams = newStreams(prom)
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
 	n.bg, n.stop = context.WithCancel(context.Background())
 	return n, nil
@@ -181,6 +183,7 @@ func (n *Node) background() context.Context { return n.bg }
 // returns, no goroutine of the node is left.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.wg.Wait()
+	defer n.streams.end() // what they bring may start what is waited for
 	defer n.stop()
 	epoch, err := n.store.Epoch(ctx)
 	if err != nil {

@@ -1,6 +1,7 @@
 // Package nodeclient asks push nodes to do things: it is Dispatch's side of the
-// node API. Requests are signed, and go over kept HTTP/1.1 connections to the
-// address that is part of a node's id.
+// node API, at the address that is part of a node's id. Entries go over a stream
+// that is kept open to each node, several batches at a time; where there is none,
+// and everything else, as signed requests over kept HTTP/1.1 connections.
 package nodeclient
 
 import (
@@ -14,6 +15,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/signature"
@@ -47,22 +50,23 @@ type Config struct {
 
 // A Client talks to nodes. It may be used by several goroutines.
 type Client struct {
-	http *http.Client
+	http    *http.Client
+	streams streams
 }
 
-// New returns a client that signs its requests with signer, dated by now. It
-// does no I/O.
-func New(cfg Config, signer *signature.Signer, now func() time.Time) *Client {
+// New returns a client that signs its requests and streams with signer, dated by
+// now. It does no I/O and starts nothing.
+func New(cfg Config, signer *signature.Signer, now func() time.Time, prom prometheus.Registerer) *Client {
 	if cfg.ConnectTime <= 0 {
 		cfg.ConnectTime = 500 * time.Millisecond
 	}
 	if cfg.IdlePerNode <= 0 {
 		cfg.IdlePerNode = 16
 	}
-	dialer := net.Dialer{Timeout: cfg.ConnectTime}
-	return &Client{http: &http.Client{
+	connect := net.Dialer{Timeout: cfg.ConnectTime}
+	c := &Client{http: &http.Client{
 		Transport: &signature.Transport{Signer: signer, Now: now, Base: &http.Transport{
-			DialContext:         dialer.DialContext,
+			DialContext:         connect.DialContext,
 			MaxIdleConnsPerHost: cfg.IdlePerNode,
 			IdleConnTimeout:     time.Minute, // shorter than our servers keep one
 			DisableCompression:  true,
@@ -70,16 +74,31 @@ func New(cfg Config, signer *signature.Signer, now func() time.Time) *Client {
 		}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+	c.streams.dial = dialer(connect, signer, now)
+	c.streams.metrics = newMetrics(prom)
+	c.streams.byNode = make(map[push.NodeID]*dialed)
+	return c
 }
 
-// Close closes idle connections. Calls under way go on.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// Close closes streams and idle connections. Calls under way go on, as requests.
+func (c *Client) Close() {
+	c.streams.close()
+	c.http.CloseIdleConnections()
+}
 
 // Deliver brings the node entries. It sets req.Node. The call ends with ctx,
-// which should have a deadline.
+// which should have a deadline: a node that does not meet it gets a new stream.
+// Where a stream breaks before the answer the entries are brought once more, as a
+// request; a node drops what it was given before.
 func (c *Client) Deliver(ctx context.Context, node push.NodeID, req push.DeliverRequest) (push.DeliverAnswer, error) {
 	req.Node = node
-	var answer push.DeliverAnswer
+	answer, err := c.stream(ctx, node, &req)
+	if err == nil {
+		return answer, nil
+	}
+	if !errors.Is(err, errNoStream) {
+		return push.DeliverAnswer{}, fmt.Errorf("deliver to %s: %w", node, err)
+	}
 	if err := c.post(ctx, node, "/v1/node/deliver", &req, &answer); err != nil {
 		return push.DeliverAnswer{}, fmt.Errorf("deliver to %s: %w", node, err)
 	}
@@ -87,6 +106,25 @@ func (c *Client) Deliver(ctx context.Context, node push.NodeID, req push.Deliver
 		return push.DeliverAnswer{}, fmt.Errorf("deliver to %s: %w", node, ErrOtherNode)
 	}
 	return answer, nil
+}
+
+// stream brings req over the node's stream.
+func (c *Client) stream(ctx context.Context, node push.NodeID, req *push.DeliverRequest) (push.DeliverAnswer, error) {
+	if node.Addr() == "" {
+		return push.DeliverAnswer{}, errNoStream // post says why
+	}
+	st, err := c.streams.to(ctx, node)
+	if err != nil {
+		return push.DeliverAnswer{}, err
+	}
+	a, err := st.send(ctx, req)
+	if err != nil {
+		return push.DeliverAnswer{}, err
+	}
+	if a.Code != "" {
+		return push.DeliverAnswer{}, fmt.Errorf("%w: %w", ErrRefused, push.NewProblem(a.Code, "%s", a.Detail))
+	}
+	return push.DeliverAnswer{Node: node, Unknown: a.Unknown}, nil
 }
 
 // Disconnect has the node close connections of a user.

@@ -45,7 +45,7 @@ func node(t *testing.T, h http.HandlerFunc) push.NodeID {
 
 func client(t *testing.T, secret string) *Client {
 	t.Helper()
-	c := New(Config{}, signature.NewSigner(keys(t, secret)), time.Now)
+	c := New(Config{}, signature.NewSigner(keys(t, secret)), time.Now, nil)
 	t.Cleanup(c.Close)
 	return c
 }

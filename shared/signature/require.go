@@ -34,7 +34,7 @@ const rememberedIDs = 1 << 17
 // oldest are forgotten; a replay of those passes within its window, and what it
 // asks for is a repeat that changes nothing.
 func Require(v *Verifier, limit int64, next http.Handler) http.Handler {
-	seen := &replays{span: 2 * v.cfg.Tolerance, most: rememberedIDs}
+	g := newGuard(v)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if serve.Invoked(r.Context()) {
 			next.ServeHTTP(w, r)
@@ -42,28 +42,67 @@ func Require(v *Verifier, limit int64, next http.Handler) http.Handler {
 		}
 		// Read and judge nothing of a request that does not even claim to be signed.
 		if r.Header.Get(HeaderSignature) == "" {
-			serve.Problem(w, r, push.NewProblem(push.CodeSignatureInvalid, "the request is not signed: no %s", HeaderSignature))
+			serve.Problem(w, r, unsigned())
 			return
 		}
 		body, p := serve.Body(w, r, limit)
+		if p == nil {
+			p = g.check(r.Header, body)
+		}
 		if p != nil {
 			serve.Problem(w, r, p)
-			return
-		}
-		now := v.cfg.Now()
-		stamp, err := v.Verify(r.Header, body, now)
-		if err != nil {
-			serve.Problem(w, r, problem(err))
-			return
-		}
-		if !seen.first(stamp.ID, now) {
-			serve.Problem(w, r, push.NewProblem(push.CodeSignatureStale, "the request's %s was used before", HeaderID))
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		r.ContentLength = int64(len(body))
 		next.ServeHTTP(w, r)
 	})
+}
+
+// RequireStatement returns next behind the same check as [Require], for requests
+// that have no body: what is signed in its place is what statement says of the
+// request.
+func RequireStatement(v *Verifier, statement func(*http.Request) []byte, next http.Handler) http.Handler {
+	g := newGuard(v)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := unsigned()
+		if r.Header.Get(HeaderSignature) != "" {
+			p = g.check(r.Header, statement(r))
+		}
+		if p != nil {
+			serve.Problem(w, r, p)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A guard checks signatures, and that none comes twice.
+type guard struct {
+	verifier *Verifier
+	seen     replays
+}
+
+func newGuard(v *Verifier) *guard {
+	return &guard{v, replays{span: 2 * v.cfg.Tolerance, most: rememberedIDs}}
+}
+
+// check returns why a request whose signature should be of signed is refused,
+// nil if it is not.
+func (g *guard) check(h http.Header, signed []byte) *push.Problem {
+	now := g.verifier.cfg.Now()
+	stamp, err := g.verifier.Verify(h, signed, now)
+	if err != nil {
+		return problem(err)
+	}
+	if !g.seen.first(stamp.ID, now) {
+		return push.NewProblem(push.CodeSignatureStale, "the request's %s was used before", HeaderID)
+	}
+	return nil
+}
+
+func unsigned() *push.Problem {
+	return push.NewProblem(push.CodeSignatureInvalid, "the request is not signed: no %s", HeaderSignature)
 }
 
 func problem(err error) *push.Problem {

@@ -151,3 +151,42 @@ func TestTransportReadsNoBodyTwice(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A statement stands in for a body: a signature over anything else is none.
+func TestRequireStatement(t *testing.T) {
+	now := time.Now()
+	v := NewVerifier(VerifierConfig{Now: func() time.Time { return now }}, keysOf(t, secretA))
+	h := RequireStatement(v, func(r *http.Request) []byte { return []byte("about " + r.URL.Query().Get("of")) },
+		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) }))
+	tests := map[string]struct {
+		signed string // "" is not signed at all
+		at     time.Time
+		times  int
+		status int
+	}{
+		"about it":        {"about x", now, 1, 204},
+		"twice":           {"about x", now, 2, 401},
+		"about another":   {"about y", now, 1, 401},
+		"unsigned":        {"", now, 1, 401},
+		"a long time ago": {"about x", now.Add(-time.Hour), 1, 401},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/?of=x", nil)
+			if tt.signed != "" {
+				if err := NewSigner(keysOf(t, secretA)).Sign(r.Header, strings.ReplaceAll(name, " ", "-"), tt.at, []byte(tt.signed)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var status int
+			for range tt.times {
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				status = w.Code
+			}
+			if status != tt.status {
+				t.Errorf("the request is answered %d, want %d", status, tt.status)
+			}
+		})
+	}
+}

@@ -71,7 +71,7 @@ func newCluster(t testing.TB, cfg dispatchfn.Config, wrap func(*cluster, store.S
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.reg.Close() })
-	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), c.reg.Now)
+	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), c.reg.Now, c.prom)
 	t.Cleanup(nodes.Close)
 	var used dispatchfn.Store = st
 	if wrap != nil {

@@ -276,7 +276,7 @@ type plannedPost struct {
 func TestOrderModel(t *testing.T) {
 	c := newCluster(t, dispatchfn.Config{}, nil)
 	ahead, odds := &atomic.Int64{}, &atomic.Int64{}
-	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), c.reg.Now)
+	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), c.reg.Now, nil)
 	t.Cleanup(nodes.Close)
 	var handlers []*dispatchfn.Handler
 	for range 2 {

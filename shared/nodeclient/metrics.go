@@ -1,0 +1,24 @@
+package nodeclient
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// What happened to streams.
+const (
+	streamOpened  = "opened"
+	streamRefused = "refused" // somebody answered who has none to offer; batches go as requests for a while
+	streamFailed  = "failed"  // nobody answered, or another node
+	streamBroken  = "broken"  // it ended with batches under way, which go again as requests
+	streamLate    = "late"    // a batch missed its deadline, so the stream was dropped
+)
+
+type metrics struct {
+	streams *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	return &metrics{streams: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "dispatch_node_streams_total", Help: "What happened to streams to nodes, by event."}, []string{"event"})}
+}
