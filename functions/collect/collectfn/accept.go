@@ -67,8 +67,19 @@ func (h *Handler) acceptBeside(ctx context.Context, drafts []*draft, beside func
 	if beside != nil {
 		both.Go(func() { beside(ctx) })
 	}
+	var untold error
+	callbacks := h.callbacksOf(drafts)
+	if len(callbacks) > 0 {
+		both.Go(func() { untold = h.store.PutCallbacks(ctx, callbacks) })
+	}
 	h.forward(ctx, list, outcomes)
 	both.Wait()
+	if len(callbacks) > 0 {
+		h.callbacks.note(h.log, untold)
+	}
+	if untold != nil {
+		withoutCallbacks(drafts, outcomes)
+	}
 	for i := range outcomes {
 		if outcomes[i].problem == nil {
 			outcomes[i].problem = outcomes[outcomes[i].first].problem

@@ -11,6 +11,9 @@
 //	GET    /v1/parked                   what could not be delivered
 //	POST   /v1/parked/{id...}/replay    tries it again
 //	DELETE /v1/parked/{id...}           gives it up
+//	GET    /v1/callbacks                which sources could not be told of which messages
+//	POST   /v1/callbacks/{id...}/replay tries it again
+//	DELETE /v1/callbacks/{id...}        gives it up
 //	POST   /v1/webhooks/{source}        a webhook of a source → 202
 //	GET    /v1/sources, /v1/sources/{source}   who may post webhooks, and what becomes of them
 //	PUT    /v1/sources/{source}         adds or replaces a source
@@ -80,6 +83,10 @@ type Store interface {
 	PutSource(ctx context.Context, r store.SourceRecord, most int) error
 	RemoveSource(ctx context.Context, name string) (bool, error)
 	store.Deliveries
+	PutCallbacks(ctx context.Context, entries []store.Callback) error
+	ListCallbacks(ctx context.Context, q store.CallbacksQuery) ([]store.Callback, error)
+	ReplayCallback(ctx context.Context, id push.MessageID, due time.Time) (bool, error)
+	DiscardCallback(ctx context.Context, id push.MessageID) (bool, error)
 }
 
 // A Handoff brings messages to Dispatch, in their order, and returns one error
@@ -97,7 +104,7 @@ type Handler struct {
 	metrics *metrics
 	mux     *http.ServeMux
 
-	dispatch, outbox, kept, questions, deliveries lapse // what is away at the moment, for the log
+	dispatch, outbox, kept, questions, deliveries, callbacks lapse // what is away at the moment, for the log
 
 	refused refusals
 	long    chan struct{} // holds one for each long order under way
@@ -119,7 +126,7 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 		metrics: newMetrics(reg), mux: http.NewServeMux(), long: make(chan struct{}, longAtOnce),
 	}
 	h.dispatch.what, h.outbox.what, h.kept.what, h.questions.what = "hand-off to dispatch", "outbox", "store", "questions to dispatch"
-	h.deliveries.what = "store of deliveries"
+	h.deliveries.what, h.callbacks.what = "store of deliveries", "store of callbacks"
 	// Dispatch being away does not make Collect unready: there is the outbox.
 	health := serve.Health(log, serve.Check{Name: "store", Probe: st.Ping})
 	h.mux.Handle("GET /healthz", health)
@@ -148,6 +155,9 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	h.mux.HandleFunc("GET /v1/parked", h.parked)
 	h.mux.HandleFunc("POST /v1/parked/{rest...}", h.replay)
 	h.mux.HandleFunc("DELETE /v1/parked/{id...}", h.discard)
+	h.mux.HandleFunc("GET /v1/callbacks", h.listCallbacks)
+	h.mux.HandleFunc("POST /v1/callbacks/{rest...}", h.replayCallback)
+	h.mux.HandleFunc("DELETE /v1/callbacks/{id...}", h.discardCallback)
 	return h, nil
 }
 

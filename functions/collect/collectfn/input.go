@@ -41,6 +41,8 @@ type draft struct {
 	store.Record
 	ttl time.Duration
 	due time.Time // the deliver_at that was asked for; zero: none
+	// callback is the source that wants to be told what becomes of it; "": none.
+	callback string
 }
 
 // created dates the message: it expires its ttl after it was created or, where

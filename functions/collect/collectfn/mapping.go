@@ -197,5 +197,8 @@ func draftOf(d *delivery, e event, ruleName string, m *rule.Message) (*draft, *p
 	}
 	made.created(at)
 	made.Fingerprint = fingerprint(made)
+	if d.source.Callback != nil {
+		made.callback = d.source.Name
+	}
 	return made, nil
 }

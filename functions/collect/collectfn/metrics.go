@@ -38,7 +38,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		orders: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_orders_total",
 			Help: "Questions and orders about messages and users that were carried out, by kind; refused ones count as requests refused."},
-			[]string{"order"}), // state, cancel, user, nodes, kick, revoke, parked, replay, discard, sources, put_source, delete_source, deliveries, delivery, replay_delivery, replay_range, dry_run
+			[]string{"order"}), // state, cancel, user, nodes, kick, revoke, parked, replay, discard, sources, put_source, delete_source, deliveries, delivery, replay_delivery, replay_range, dry_run, callbacks, replay_callback, discard_callback
 		webhooks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_webhooks_total",
 			Help: "Deliveries by source and outcome: accepted, repeated, no_rule_matched, nobody, parked, challenge, unknown_source, or the code of the problem."},

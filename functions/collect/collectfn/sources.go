@@ -32,13 +32,20 @@ type StoredSources interface {
 
 // A sourceAnswer describes a source. Its secrets are never told.
 type sourceAnswer struct {
-	Name      string       `json:"name"`
-	From      string       `json:"from"` // "file" or "api"
-	Verify    string       `json:"verify"`
-	Secrets   int          `json:"secrets"` // how many
-	Retain    string       `json:"retain"`  // how long deliveries are kept; "0s": not at all
-	Rules     []ruleAnswer `json:"rules"`
-	UpdatedAt time.Time    `json:"updated_at,omitzero"` // of one from the api
+	Name      string          `json:"name"`
+	From      string          `json:"from"` // "file" or "api"
+	Verify    string          `json:"verify"`
+	Secrets   int             `json:"secrets"` // how many
+	Retain    string          `json:"retain"`  // how long deliveries are kept; "0s": not at all
+	Callback  *callbackAnswer `json:"callback,omitempty"`
+	Rules     []ruleAnswer    `json:"rules"`
+	UpdatedAt time.Time       `json:"updated_at,omitzero"` // of one from the api
+}
+
+// A callbackAnswer is where a source is told what became of its messages.
+type callbackAnswer struct {
+	URL    string   `json:"url"`
+	Events []string `json:"events"`
 }
 
 type ruleAnswer struct {
@@ -165,6 +172,9 @@ func (h *Handler) describe(ctx context.Context, src *source.Source) sourceAnswer
 	a := sourceAnswer{Name: src.Name, From: "api", Verify: src.Verify, Secrets: src.Receiver.Secrets(), Retain: src.Retain.String(), Rules: []ruleAnswer{}, UpdatedAt: src.UpdatedAt}
 	if h.cfg.Stored == nil || h.cfg.Stored.InFile(ctx, src.Name) {
 		a.From = "file"
+	}
+	if c := src.Callback; c != nil {
+		a.Callback = &callbackAnswer{c.URL, c.Events}
 	}
 	for _, r := range src.Rules {
 		spec := r.Spec()
