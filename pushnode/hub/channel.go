@@ -17,18 +17,20 @@ type Channel struct {
 
 	route route
 
-	mu   sync.Mutex // guards what follows; never held over a call that blocks
-	subs []*Subscription
-	gone bool // it had its last subscription; the hub no longer knows it
+	mu       sync.Mutex // guards what follows; never held over a call that blocks
+	gone     bool       // it had its last subscription; the hub no longer knows it
+	started  bool       // last is known: a first subscription went live
+	catching bool       // a catch-up is under way; whoever runs it ends it
+	subs     []*Subscription
+	last     push.Offset // every live subscription was given all up to here
+	reads    *reads      // nil while nobody reads: there are many channels, and most are quiet
+}
 
-	started bool        // last is known: a first subscription went live
-	last    push.Offset // every live subscription was given all up to here
-
-	pending  int      // subscriptions that are not live
-	catching bool     // a catch-up is under way; whoever runs it ends it
-	catch    readMark // where the catch-up's present read began
-
-	hold hold
+// reads is what a channel knows while something of it is read.
+type reads struct {
+	pending int      // subscriptions that are not live
+	catch   readMark // where the catch-up's present read began
+	hold    hold
 	// heldFrom: while a subscription is pending, all entries that the channel
 	// passed in (heldFrom, last] are in the hold.
 	heldFrom push.Offset
@@ -60,13 +62,38 @@ func (ch *Channel) Last() (last push.Offset, ok bool) {
 func (ch *Channel) add(conn Connection) *Subscription {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	sub := &Subscription{channel: ch, conn: conn, index: len(ch.subs)}
+	sub := &Subscription{channel: ch, conn: conn, index: int32(len(ch.subs)), start: &start{}}
 	ch.subs = append(ch.subs, sub)
-	if ch.pending == 0 {
-		ch.heldFrom = ch.last
+	r := ch.reading()
+	if r.pending == 0 {
+		r.heldFrom = ch.last
 	}
-	ch.pending++
+	r.pending++
 	return sub
+}
+
+// reading returns what the channel knows of its reads, to add to it.
+func (ch *Channel) reading() *reads {
+	if ch.reads == nil {
+		ch.reads = &reads{}
+	}
+	return ch.reads
+}
+
+// pending returns how many subscriptions are not live.
+func (ch *Channel) pending() int {
+	if ch.reads == nil {
+		return 0
+	}
+	return ch.reads.pending
+}
+
+// held returns what is held, to look at.
+func (ch *Channel) held() *hold {
+	if ch.reads == nil {
+		return &hold{}
+	}
+	return &ch.reads.hold
 }
 
 // remove takes sub out and reports whether it was the last.
@@ -77,13 +104,13 @@ func (ch *Channel) remove(sub *Subscription) (last bool) {
 		return false
 	}
 	sub.ended = true
-	end := len(ch.subs) - 1
+	end := int32(len(ch.subs) - 1)
 	ch.subs[sub.index] = ch.subs[end]
 	ch.subs[sub.index].index = sub.index
 	ch.subs[end] = nil
 	ch.subs = ch.subs[:end]
 	if !sub.live {
-		ch.pending--
+		ch.reads.pending--
 		ch.releaseHold()
 	}
 	ch.gone = end == 0
@@ -119,7 +146,7 @@ func (ch *Channel) follows(e push.Entry) bool { return e.Prev != 0 && e.Prev <= 
 // advance gives e, the channel's next entry, to the live subscriptions.
 func (ch *Channel) advance(e push.Entry) {
 	ch.last = e.Offset
-	if ch.pending > 0 {
+	if ch.pending() > 0 {
 		ch.keep(e)
 	}
 	if e.Message.Expired(ch.cfg.Now()) {
@@ -146,22 +173,27 @@ func (ch *Channel) omit(o store.Omission) {
 // keep puts e into the hold. Where the hold is full its oldest entries are
 // forgotten: they are read again.
 func (ch *Channel) keep(e push.Entry) {
-	for _, old := range ch.hold.put(e, ch.cfg.HoldEntries, ch.cfg.HoldBytes) {
+	r := ch.reading()
+	for _, old := range r.hold.put(e, ch.cfg.HoldEntries, ch.cfg.HoldBytes) {
 		if old.Offset <= ch.last {
-			ch.heldFrom = max(ch.heldFrom, old.Offset)
+			r.heldFrom = max(r.heldFrom, old.Offset)
 		}
 	}
 }
 
 // releaseHold empties the hold once nobody reads.
 func (ch *Channel) releaseHold() {
-	if ch.pending == 0 && !ch.catching {
-		ch.hold = hold{}
+	if ch.pending() == 0 && !ch.catching {
+		ch.reads = nil
 	}
 }
 
 func (ch *Channel) mark() readMark {
-	return readMark{sure: ch.hold.largest(), forgotten: ch.hold.forgotten, heldFrom: ch.heldFrom}
+	r := ch.reads
+	if r == nil {
+		return readMark{}
+	}
+	return readMark{sure: r.hold.largest(), forgotten: r.hold.forgotten, heldFrom: r.heldFrom}
 }
 
 // Catch begins a catch-up and returns the offset to read from; ok is false if
@@ -179,7 +211,7 @@ func (ch *Channel) Catch() (after push.Offset, ok bool) {
 
 func (ch *Channel) beginCatch() {
 	ch.catching = true
-	ch.catch = ch.mark()
+	ch.reading().catch = ch.mark()
 }
 
 // CaughtUp takes what a read from after returned. The owner of the catch-up
@@ -189,7 +221,7 @@ func (ch *Channel) CaughtUp(after push.Offset, p Page) (next push.Offset, done b
 	defer ch.mu.Unlock()
 	ch.apply(after, p)
 	if !ch.gone && !ch.complete(p) {
-		ch.catch = ch.mark()
+		ch.reads.catch = ch.mark()
 		return ch.last, false
 	}
 	ch.catching = false
@@ -204,11 +236,11 @@ func (ch *Channel) CaughtUp(after push.Offset, p Page) (next push.Offset, done b
 func (ch *Channel) complete(p Page) bool {
 	switch {
 	case p.Unsettled:
-		return len(ch.hold.entries) > 0 && ch.hold.largest() > ch.last && ch.drain(readMark{})
+		return len(ch.held().entries) > 0 && ch.held().largest() > ch.last && ch.drain(readMark{})
 	case p.More:
 		return false
 	}
-	return ch.drain(ch.catch)
+	return ch.drain(ch.reads.catch)
 }
 
 // Apply gives the live subscriptions what a read from after returned, which is
@@ -227,7 +259,7 @@ func (ch *Channel) Apply(after push.Offset, p Page) {
 // not cover: an entry that came after the read began and does not follow, or
 // one that was forgotten meanwhile.
 func (ch *Channel) drain(m readMark) bool {
-	for _, e := range slices.Clone(ch.hold.entries) {
+	for _, e := range slices.Clone(ch.held().entries) {
 		switch {
 		case e.Offset <= ch.last:
 		case e.Offset <= m.sure || ch.follows(e):
@@ -257,7 +289,7 @@ func (ch *Channel) apply(after push.Offset, p Page) {
 			ch.omit(o)
 		}
 	}
-	for _, e := range ch.hold.merge(after, p, ch.cfg.Now()) {
+	for _, e := range ch.held().merge(after, p, ch.cfg.Now()) {
 		if e.Offset > ch.last {
 			ch.advance(e)
 		}

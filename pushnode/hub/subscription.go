@@ -17,12 +17,17 @@ type Subscription struct {
 	conn    Connection
 
 	// Guarded by channel.mu.
-	index int // in channel.subs
+	index int32 // in channel.subs
 	ended bool
 	live  bool
-	from  push.Offset // where it started
 	pos   push.Offset // the client was given everything up to here
-	mark  readMark    // where the present read began
+	start *start      // nil once it is live
+}
+
+// start is what is known of a subscription until it is live.
+type start struct {
+	from push.Offset // where it started
+	mark readMark    // where the present read began
 }
 
 // Channel returns the channel that sub belongs to.
@@ -39,7 +44,10 @@ func (sub *Subscription) Pos() push.Offset {
 func (sub *Subscription) Start(pos push.Offset) {
 	sub.channel.mu.Lock()
 	defer sub.channel.mu.Unlock()
-	sub.from, sub.pos = pos, pos
+	sub.pos = pos
+	if sub.start != nil {
+		sub.start.from = pos
+	}
 }
 
 // Reading notes that a read for sub begins and returns the offset to read from.
@@ -47,7 +55,9 @@ func (sub *Subscription) Reading() (after push.Offset) {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	sub.mark = ch.mark()
+	if sub.start != nil {
+		sub.start.mark = ch.mark()
+	}
 	return sub.pos
 }
 
@@ -57,7 +67,7 @@ func (sub *Subscription) Merge(after push.Offset, p Page) Page {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	p.Entries = ch.hold.merge(after, p, ch.cfg.Now())
+	p.Entries = ch.held().merge(after, p, ch.cfg.Now())
 	return p
 }
 
@@ -89,7 +99,7 @@ func (sub *Subscription) Give(after push.Offset, p Page) (given int, ok bool) {
 	for _, o := range p.Omitted {
 		sub.conn.Omit(ch.name, o)
 	}
-	p.Entries = ch.hold.merge(after, p, ch.cfg.Now())
+	p.Entries = ch.held().merge(after, p, ch.cfg.Now())
 	for _, e := range p.Entries {
 		sub.give(&Publication{Entry: e})
 	}
@@ -127,11 +137,11 @@ func (sub *Subscription) GoLive() State {
 	case sub.live:
 		return Live
 	case !ch.started:
-		return ch.start(sub)
-	case sub.pos < ch.heldFrom && ch.heldFrom > sub.mark.heldFrom:
+		return ch.begin(sub)
+	case sub.pos < ch.reads.heldFrom && ch.reads.heldFrom > sub.start.mark.heldFrom:
 		return ReadOn
 	}
-	for _, e := range ch.hold.entries {
+	for _, e := range ch.held().entries {
 		if e.Offset <= ch.last && !e.Message.Expired(ch.cfg.Now()) {
 			sub.give(&Publication{Entry: e})
 		}
@@ -140,20 +150,21 @@ func (sub *Subscription) GoLive() State {
 	return Live
 }
 
-// start makes sub the channel's first live subscription: what it has is what
-// the channel has.
-func (ch *Channel) start(sub *Subscription) State {
-	if f := ch.hold.forgotten; f > sub.pos && f > sub.mark.forgotten {
+// begin makes sub the channel's first live subscription: what it has is what the
+// channel has.
+func (ch *Channel) begin(sub *Subscription) State {
+	r, mark := ch.reads, sub.start.mark
+	if f := r.hold.forgotten; f > sub.pos && f > mark.forgotten {
 		return ReadOn
 	}
 	ch.started = true
 	ch.last = sub.pos
-	ch.heldFrom = sub.from
-	if ch.hold.forgotten <= ch.last {
-		ch.heldFrom = max(ch.heldFrom, ch.hold.forgotten)
+	r.heldFrom = sub.start.from
+	if r.hold.forgotten <= ch.last {
+		r.heldFrom = max(r.heldFrom, r.hold.forgotten)
 	}
 	sub.live = true // so that drain gives it what was held
-	whole := ch.drain(sub.mark)
+	whole := ch.drain(mark)
 	ch.admit(sub)
 	if whole || ch.catching {
 		return Live
@@ -163,8 +174,8 @@ func (ch *Channel) start(sub *Subscription) State {
 }
 
 func (ch *Channel) admit(sub *Subscription) {
-	sub.live = true
-	ch.pending--
+	sub.live, sub.start = true, nil
+	ch.reads.pending--
 	ch.releaseHold()
 }
 

@@ -145,7 +145,7 @@ func (n *Node) revoke(w http.ResponseWriter, r *http.Request) {
 	var answer push.DisconnectAnswer
 	for _, c := range clients {
 		c.mu.Lock()
-		covered := req.Covers(&c.identity)
+		covered := c.coveredBy(&req.Revocation)
 		c.mu.Unlock()
 		if covered {
 			c.close(push.CloseInvalidToken)

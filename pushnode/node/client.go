@@ -29,11 +29,11 @@ type client struct {
 	node      *Node
 	id        uuid.UUID // the connection's id, as clients see it
 	device    push.Device
-	opened    time.Time
+	opened    moment
 	framePing bool           // pings are WebSocket ping frames, not protocol pings
 	hello     *push.Identity // whom the handshake's token named; nil after connect
 
-	// Fixed before the client's first subscription.
+	// Fixed by Node.enroll, before the client's first subscription; "" before.
 	user push.UserID
 
 	// Owned by whoever reads, who runs the commands one after another.
@@ -41,7 +41,7 @@ type client struct {
 	intake    *intake  // where gorilla reads; nil where a goroutine does
 	partial   *partial // what came of a message; nil: nothing
 	later     *heard   // a message that another goroutine will obey
-	lingering int      // above 0: how many bytes are still read, for the peer's sake
+	lingering int32    // above 0: how many bytes are still read, for the peer's sake
 
 	frameSince atomic.Int64 // when a frame began that is not whole yet, in ns of Unix time; 0: none
 	connected  atomic.Bool  // the connect command succeeded
@@ -51,18 +51,18 @@ type client struct {
 	next, prev *client // of the same user
 
 	mu        sync.Mutex // guards what follows; not held while sending
-	identity  push.Identity
+	rights    rights
 	subs      []following
 	ended     bool
 	greeted   bool          // the reply to connect is queued, and news may follow it
 	greeting  chan struct{} // closed when greeted; nil: nobody waits
 	recovery  chan struct{} // holds a token while a recovery reads and writes a page
 	since     time.Time     // when the connect command succeeded
-	nextPing  time.Time
-	pingSent  time.Time // zero: no ping is outstanding
-	pingFirst time.Time // when the last ping went out, for the once-a-second rule
+	nextPing  moment
+	pingSent  moment // 0: no ping is outstanding
+	pingFirst moment // when the last ping went out, for the once-a-second rule
 	noted     []noted
-	refusedAt time.Time
+	refusedAt moment
 }
 
 // following is a client's subscription to one channel.

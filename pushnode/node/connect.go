@@ -31,7 +31,7 @@ func (c *client) connect(ctx context.Context, cmd *protocol.Command) error {
 	if _, ok := errors.AsType[closeError](err); !ok {
 		c.refused = true
 		c.mu.Lock()
-		c.refusedAt = time.Now()
+		c.refusedAt = c.node.moment(time.Now())
 		c.mu.Unlock()
 	}
 	return err
@@ -59,7 +59,7 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	if !c.node.enroll(c, identity) {
 		return closeError{push.CloseShutdown}
 	}
-	cursors, err := c.loadCursors(ctx, identity.User)
+	cursors, err := c.loadCursors(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
-	if err := c.keepNewCursors(ctx, identity.User, joins, cursors); err != nil {
+	if err := c.keepNewCursors(ctx, joins, cursors); err != nil {
 		return err
 	}
 	subs := make(map[string]*protocol.SubscribeResult, len(joins))
@@ -82,9 +82,10 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	now := c.node.now()
 	c.mu.Lock()
 	c.since = now
-	c.nextPing = time.Now().Add(c.node.cfg.PingInterval/2 + rand.N(c.node.cfg.PingInterval/2+1))
+	c.nextPing = c.node.moment(time.Now()).after(c.node.cfg.PingInterval/2 + rand.N(c.node.cfg.PingInterval/2+1))
 	c.mu.Unlock()
 	c.reply(cmd.Id, &protocol.Reply{Connect: result})
+	c.hello = nil
 	c.connected.Store(true) // pings may follow the reply now
 	c.greet()
 	for _, j := range joins {
@@ -175,12 +176,12 @@ func (n *Node) lifetime(identity push.Identity) (expires bool, ttl uint32) {
 
 // loadCursors returns how far the client's device has come, by channel; empty
 // without a device.
-func (c *client) loadCursors(ctx context.Context, user push.UserID) (map[push.Channel]store.Cursor, error) {
+func (c *client) loadCursors(ctx context.Context) (map[push.Channel]store.Cursor, error) {
 	cursors := make(map[push.Channel]store.Cursor)
 	if c.device == "" {
 		return cursors, nil
 	}
-	list, err := c.node.store.LoadCursors(ctx, user, c.device)
+	list, err := c.node.store.LoadCursors(ctx, c.user, c.device)
 	for _, cur := range list {
 		cursors[cur.Channel] = cur
 	}
@@ -221,14 +222,14 @@ func (c *client) joinAll(ctx context.Context, identity push.Identity, asked map[
 
 // keepNewCursors records where a device starts in channels it was never seen
 // in, before it is told: else it would start elsewhere after a page reload.
-func (c *client) keepNewCursors(ctx context.Context, user push.UserID, joins []*join, known map[push.Channel]store.Cursor) error {
+func (c *client) keepNewCursors(ctx context.Context, joins []*join, known map[push.Channel]store.Cursor) error {
 	if c.device == "" {
 		return nil
 	}
 	var fresh []store.Cursor
 	for _, j := range joins {
 		name := j.sub.Channel().Name()
-		cur := store.Cursor{User: user, Device: c.device, Channel: name, Received: j.start, Start: j.start, UpdatedAt: c.node.now()}
+		cur := store.Cursor{User: c.user, Device: c.device, Channel: name, Received: j.start, Start: j.start, UpdatedAt: c.node.now()}
 		if old, ok := known[name]; !ok {
 			fresh = append(fresh, cur)
 		} else if j.start > old.Received {

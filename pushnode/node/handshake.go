@@ -80,7 +80,7 @@ func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	c.ws, c.sock, c.codec, c.id, c.opened = ws, taker.taken, codecJSON, uuid.New(), time.Now()
+	c.ws, c.sock, c.codec, c.id, c.opened = ws, taker.taken, codecJSON, uuid.New(), n.moment(time.Now())
 	if ws.Subprotocol() == "centrifuge-protobuf" {
 		c.codec = codecProtobuf
 	}

@@ -243,8 +243,7 @@ func (n *Node) enroll(c *client, identity push.Identity) bool {
 	if c.ended {
 		return false
 	}
-	c.identity, c.user = identity, identity.User
-	c.identity.Channels, c.identity.Info = nil, nil // were for the connect command
+	c.rights, c.user = rightsOf(&identity), identity.User
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.state.Load() != stateServing {
@@ -274,7 +273,7 @@ func (n *Node) admit(c *client) bool {
 // forget removes what admit and enroll recorded.
 func (n *Node) forget(c *client) {
 	c.mu.Lock()
-	user := c.identity.User
+	user := c.user
 	c.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -102,7 +102,7 @@ func (c *client) readOn() {
 // is kept.
 func (c *client) take(b []byte, mayBlock bool) verdict {
 	if c.lingering > 0 {
-		c.lingering -= len(b)
+		c.lingering -= int32(len(b))
 		if c.lingering <= 0 {
 			return ended
 		}

@@ -32,7 +32,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		return errBadRequest
 	}
 	c.mu.Lock()
-	identity, have, own := c.identity, c.following(name) != nil, 0
+	topics, have, own := c.rights.topics, c.following(name) != nil, 0
 	for _, f := range c.subs {
 		if !f.server {
 			own++
@@ -42,7 +42,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 	switch {
 	case have:
 		return errAlreadySubscribed
-	case !mayFollow(identity, name):
+	case !mayFollow(topics, name):
 		return errPermissionDenied
 	case own >= c.node.cfg.MaxSubscriptions:
 		return errLimitExceeded
@@ -51,7 +51,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		return err
 	}
 	j := &join{position: wanted(req), maxBytes: pageBytes}
-	cursors, err := c.loadCursors(ctx, identity.User)
+	cursors, err := c.loadCursors(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		err = errUnrecoverable
 	}
 	if err == nil {
-		err = c.keepNewCursors(ctx, identity.User, []*join{j}, cursors)
+		err = c.keepNewCursors(ctx, []*join{j}, cursors)
 	}
 	if err != nil {
 		if !errors.Is(err, errAlreadySubscribed) {
@@ -92,14 +92,14 @@ func (c *client) awaitRoom(ctx context.Context) error {
 
 // mayFollow reports whether a client may subscribe to the topic name itself:
 // public ones, and those its token names, one by one or by prefix.
-func mayFollow(identity push.Identity, name push.Channel) bool {
+func mayFollow(topics []string, name push.Channel) bool {
 	if name.CheckTopic() != nil {
 		return false
 	}
 	if strings.HasPrefix(string(name), publicPrefix) {
 		return true
 	}
-	for _, topic := range identity.Topics {
+	for _, topic := range topics {
 		if prefix, ok := strings.CutSuffix(topic, "*"); ok && strings.HasPrefix(string(name), prefix) || topic == string(name) {
 			return true
 		}
@@ -112,7 +112,6 @@ func mayFollow(identity push.Identity, name push.Channel) bool {
 func (c *client) unsubscribe(ctx context.Context, req *protocol.UnsubscribeRequest) (*protocol.Reply, error) {
 	name := push.Channel(req.Channel)
 	c.mu.Lock()
-	user := c.identity.User
 	f := c.following(name)
 	own := f != nil && !f.server
 	c.mu.Unlock()
@@ -120,7 +119,7 @@ func (c *client) unsubscribe(ctx context.Context, req *protocol.UnsubscribeReque
 		c.leave(name)
 		if c.device != "" {
 			// Who unsubscribes does not want what comes until the next time.
-			if err := c.node.cursors.remove(ctx, user, c.device, name); err != nil {
+			if err := c.node.cursors.remove(ctx, c.user, c.device, name); err != nil {
 				c.node.log.Warn("cursor not removed", "client", c.id.String(), "err", err)
 			}
 		}
@@ -143,9 +142,9 @@ func (c *client) refresh(ctx context.Context, req *protocol.RefreshRequest) (*pr
 		return nil, err
 	}
 	c.mu.Lock()
-	same := identity.User == c.identity.User
+	same := identity.User == c.user
 	if same {
-		c.identity = identity
+		c.rights = rightsOf(&identity)
 	}
 	c.mu.Unlock()
 	// A revocation finds this token on the connection now, or is found here.
@@ -171,7 +170,6 @@ func (c *client) rpc(req *protocol.RPCRequest) (*protocol.Reply, error) {
 		return nil, errBadRequest
 	}
 	c.mu.Lock()
-	user := c.identity.User
 	var sub *hub.Subscription
 	if f := c.following(ack.Channel); f != nil {
 		sub = f.sub
@@ -182,7 +180,7 @@ func (c *client) rpc(req *protocol.RPCRequest) (*protocol.Reply, error) {
 	}
 	offset := min(ack.Offset, sub.Pos()) // nobody acknowledges what they were not given
 	c.node.cursors.advance(store.Cursor{
-		User: user, Device: c.device, Channel: ack.Channel,
+		User: c.user, Device: c.device, Channel: ack.Channel,
 		Received: offset, Acknowledged: offset, UpdatedAt: c.node.now(),
 	})
 	return &protocol.Reply{Rpc: &protocol.RPCResult{Data: protocol.Raw(`{}`)}}, nil

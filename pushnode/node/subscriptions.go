@@ -114,7 +114,7 @@ func (n *Node) clientsNamed(ctx context.Context, user push.UserID, id string) []
 // and tells it. What it lacks follows as ordinary publications.
 func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeRequest) error {
 	c.mu.Lock()
-	identity, have, given := c.identity, c.following(req.Channel) != nil, 0
+	have, given := c.following(req.Channel) != nil, 0
 	for _, f := range c.subs {
 		if f.server {
 			given++
@@ -134,7 +134,7 @@ func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeReque
 	if req.Since != nil {
 		j.position = &position{req.Since.Offset, req.Since.Epoch}
 	}
-	cursors, err := c.loadCursors(ctx, identity.User)
+	cursors, err := c.loadCursors(ctx)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeReque
 		j.cursor = &cur
 	}
 	if err = c.join(ctx, req.Channel, j); err == nil {
-		err = c.keepNewCursors(ctx, identity.User, []*join{j}, cursors)
+		err = c.keepNewCursors(ctx, []*join{j}, cursors)
 	}
 	if err != nil {
 		if !errors.Is(err, errAlreadySubscribed) {

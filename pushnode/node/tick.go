@@ -36,7 +36,7 @@ func (n *Node) tick(ctx context.Context) error {
 		last = now
 		for _, c := range n.allClients() {
 			if late {
-				c.forgive(now)
+				c.forgive(n.moment(now))
 			} else {
 				c.judge(now)
 			}
@@ -46,10 +46,10 @@ func (n *Node) tick(ctx context.Context) error {
 }
 
 // forgive lets the time for an outstanding pong begin now.
-func (c *client) forgive(now time.Time) {
+func (c *client) forgive(now moment) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.pingSent.IsZero() {
+	if c.pingSent != 0 {
 		c.pingSent = now
 	}
 }
@@ -68,38 +68,38 @@ func (c *client) judge(now time.Time) {
 
 // tick closes the connection if its time is over and pings it if that is due.
 func (c *client) tick(now time.Time) {
-	cfg := &c.node.cfg
+	cfg, at := &c.node.cfg, c.node.moment(now)
 	c.mu.Lock()
-	refused, expires, pingSent := c.refusedAt, c.identity.ExpiresAt, c.pingSent
-	pingDue := !now.Before(c.nextPing) || c.device != "" && c.dirty.Load() && now.Sub(c.pingFirst) >= provePace
+	refused, expires, pingSent := c.refusedAt, c.rights.expires, c.pingSent
+	pingDue := at >= c.nextPing || c.device != "" && c.dirty.Load() && at.since(c.pingFirst) >= provePace
 	c.mu.Unlock()
 	switch {
-	case !refused.IsZero():
-		if now.Sub(refused) > cfg.ConnectTimeout {
+	case refused != 0:
+		if at.since(refused) > cfg.ConnectTimeout {
 			c.close(push.CloseNormal) // it was told why, and did not go
 		}
 	case !c.connected.Load():
-		if now.Sub(c.opened) > cfg.ConnectTimeout {
+		if at.since(c.opened) > cfg.ConnectTimeout {
 			c.close(push.CloseStale)
 		}
-	case !expires.IsZero() && c.node.now().After(expires):
+	case expires != 0 && c.node.now().UnixNano() > expires:
 		c.close(push.CloseExpired)
-	case !pingSent.IsZero():
-		if now.Sub(pingSent) > cfg.PongTimeout {
+	case pingSent != 0:
+		if at.since(pingSent) > cfg.PongTimeout {
 			c.close(push.CloseNoPong)
 		}
 	case pingDue:
-		c.ping(now)
+		c.ping(at)
 	}
 }
 
 // ping sends a ping behind everything the client was given, and notes how far
 // that is: the pong will prove that it received it.
-func (c *client) ping(now time.Time) {
+func (c *client) ping(now moment) {
 	c.dirty.Store(false) // before the positions are read: what comes later counts for the next ping
 	c.mu.Lock()
 	c.pingSent, c.pingFirst = now, now
-	c.nextPing = now.Add(c.node.cfg.PingInterval)
+	c.nextPing = now.after(c.node.cfg.PingInterval)
 	c.noted = c.positions()
 	c.mu.Unlock()
 	if c.framePing {
@@ -123,7 +123,7 @@ func (c *client) positions() []noted {
 		}
 		if pos := f.sub.Pos(); pos > f.proven {
 			list = append(list, noted{f.sub, store.Cursor{
-				User: c.identity.User, Device: c.device, Channel: f.sub.Channel().Name(), Received: pos, UpdatedAt: c.node.now()}})
+				User: c.user, Device: c.device, Channel: f.sub.Channel().Name(), Received: pos, UpdatedAt: c.node.now()}})
 		}
 	}
 	return list
@@ -132,11 +132,11 @@ func (c *client) positions() []noted {
 // pong takes the answer to a ping. It reports false if none was outstanding.
 func (c *client) pong() bool {
 	c.mu.Lock()
-	if c.pingSent.IsZero() {
+	if c.pingSent == 0 {
 		c.mu.Unlock()
 		return false
 	}
-	c.pingSent = time.Time{}
+	c.pingSent = 0
 	proven := c.noted
 	c.noted = nil
 	for _, p := range proven {
