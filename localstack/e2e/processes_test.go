@@ -8,13 +8,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +37,7 @@ type programs struct {
 	auth, collect string            // base URLs
 	nodes         []*program
 	apiKey        string
+	refuse        atomic.Int32 // how many of the next hand-offs do not reach Dispatch
 }
 
 // A program is one process.
@@ -66,7 +72,7 @@ func startPrograms(t *testing.T, bin, storeURL string) *programs {
 	ps.env = map[string]string{
 		"SIGNING_SECRETS": "a-signing-secret-of-the-test-01234567", "API_KEYS": "test:" + ps.apiKey,
 		"TOKEN_KEYS": "k1:HS256:a-token-secret-of-the-test-0123456789", "STORE_URL": storeURL,
-		"REDIS_URL": registrytest.Redis(t).URL(), "AUTH_URL": ps.auth, "DISPATCH_URL": "http://" + at(2),
+		"REDIS_URL": registrytest.Redis(t).URL(), "AUTH_URL": ps.auth, "DISPATCH_URL": ps.between(at(2)),
 		"DISPATCH_RPC_URL": "http://" + at(2), "DRAIN_TIME": "500ms", "LOG_LEVEL": "warn",
 	}
 	var all []*program
@@ -81,6 +87,22 @@ func startPrograms(t *testing.T, bin, storeURL string) *programs {
 		p.awaitReady(t)
 	}
 	return ps
+}
+
+// between returns the URL of a proxy before Dispatch that answers what
+// programs.refuse says with a 502.
+func (ps *programs) between(dispatch string) string {
+	through := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: dispatch})
+	through.ErrorLog = log.New(io.Discard, "", 0)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/dispatch" && ps.refuse.Add(-1) >= 0 {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		through.ServeHTTP(w, r)
+	}))
+	ps.t.Cleanup(proxy.Close)
+	return proxy.URL
 }
 
 // freePorts returns n ports that nobody listens on at the moment.
@@ -226,6 +248,19 @@ func TestFourProgramsOnFiveProcesses(t *testing.T) {
 			desk.await("message 4", func() bool { return len(desk.received()) == 3 })
 			ps.nodes[0].run(t)
 			ps.nodes[0].awaitReady(t)
+
+			// The first hand-off fails and waits for the sweep; those behind it
+			// would go through.
+			ps.refuse.Store(1)
+			for n := 10; n < 14; n++ {
+				ps.post(fmt.Sprintf(`{"to":{"users":["42"]},"data":%d}`, n))
+			}
+			for name, p := range map[string]*person{"phone": phone, "desk": desk} {
+				p.await("messages 10 to 13", func() bool { return len(p.received()) >= 7 })
+				if got := strings.Join(p.received()[3:], " "); got != "10 11 12 13" {
+					t.Errorf("the %s received %q, want 10 to 13 in the order they were posted", name, got)
+				}
+			}
 
 			phone.client.Close()
 			ps.post(`{"to":{"users":["42"]},"data":5}`)

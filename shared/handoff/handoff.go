@@ -51,7 +51,8 @@ type carrier interface {
 	// carry brings body, which holds messages, and sets errs to what came of
 	// each. An error it returns concerns all of them.
 	carry(ctx context.Context, body []byte, messages []push.Message, errs []error) error
-	close() // closes idle connections
+	ordered() bool // see Client.Ordered
+	close()        // closes idle connections
 }
 
 // New returns a client for rawURL. Over http it signs its requests with signer;
@@ -136,6 +137,10 @@ func (c *Client) HandOff(ctx context.Context, messages []push.Message, again boo
 	}
 	return errs
 }
+
+// Ordered reports whether Dispatch gets what one call handed off, and was
+// confirmed, before what a later call hands off. A queue does not promise that.
+func (c *Client) Ordered() bool { return c.way.ordered() }
 
 // Close closes idle connections. Calls under way go on.
 func (c *Client) Close() { c.way.close() }

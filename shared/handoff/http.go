@@ -77,6 +77,8 @@ func newHTTP(url string, signer *signature.Signer) carrier {
 
 func (c *httpCarrier) most() int { return maxInvoke }
 
+func (c *httpCarrier) ordered() bool { return true }
+
 func (c *httpCarrier) carry(ctx context.Context, body []byte, messages []push.Message, errs []error) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {

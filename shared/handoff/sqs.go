@@ -44,6 +44,8 @@ func newSQS(queue string) (carrier, error) {
 
 func (c *sqsCarrier) most() int { return maxItem }
 
+func (c *sqsCarrier) ordered() bool { return false }
+
 // carry puts body into the queue. Items of one sender share a group, so that
 // SQS lets nobody's backlog hold up the others'.
 func (c *sqsCarrier) carry(ctx context.Context, body []byte, messages []push.Message, _ []error) error {

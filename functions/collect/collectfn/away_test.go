@@ -30,8 +30,8 @@ func TestDispatchAway(t *testing.T) {
 	}
 	// Told once, not for each request.
 	r.post(`{"to":{"all":true},"data":1}`)
-	r.set(func() { r.down = false })
-	r.post(`{"to":{"all":true},"data":1}`)
+	r.set(func() { r.down, r.clock = false, r.clock.Add(breakTime) })
+	r.post(`{"to":{"users":["42"]},"data":1}`)
 	if log := r.logged.String(); strings.Count(log, `"fails"`) != 1 || strings.Count(log, "works again") != 1 {
 		t.Errorf("log:\n%s\nwant one line that it fails and one that it works again", log)
 	}
@@ -62,7 +62,7 @@ func TestOutboxAwayToo(t *testing.T) {
 		t.Errorf("answer = %d %s, want a problem for both, since the second is the first", w.Code, w.Body)
 	}
 	r.store.outboxAway = false
-	r.set(func() { r.down = false })
+	r.set(func() { r.down, r.clock = false, r.clock.Add(breakTime) })
 	r.handedOff()
 	w = r.post(`{"id":"a","to":{"all":true},"data":1}`)
 	if ids, again := r.handedOff(); w.Code != 202 || len(ids) != 1 || !again {

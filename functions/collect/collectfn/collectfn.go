@@ -27,8 +27,9 @@
 //	GET    /healthz, /readyz
 //
 // The path of a message: it is checked; stored durably; handed to Dispatch; and
-// where Dispatch did not confirm it, put into the outbox, from which a sweep
-// hands it off later. Only then is it accepted. A message that is sent again
+// where Dispatch did not confirm it, or an earlier message of a channel of its
+// own waits there, put into the outbox, from which a sweep hands it off later.
+// Only then is it accepted. A message that is sent again
 // under its id is handed off again, because its first try may have died between
 // store and hand-off, and is answered as it was the first time.
 package collectfn
@@ -70,6 +71,8 @@ type Config struct {
 type Store interface {
 	store.Messages
 	PutOutbox(ctx context.Context, entries []store.OutboxEntry) error
+	AnyBacklog(ctx context.Context) (bool, error)
+	Backlog(ctx context.Context, channels []push.Channel) (map[push.Channel]bool, error)
 	Ping(ctx context.Context) error
 
 	PlacedAt(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]push.Offset, error)
@@ -91,8 +94,12 @@ type Store interface {
 
 // A Handoff brings messages to Dispatch, in their order, and returns one error
 // for each: nil if Dispatch has confirmed it. It has a deadline of its own.
+// Ordered reports whether what is handed off later also comes later to Dispatch;
+// else nobody's order is kept. Errors of package handoff say that Dispatch did
+// not answer.
 type Handoff interface {
 	HandOff(ctx context.Context, messages []push.Message, again bool) []error
+	Ordered() bool
 }
 
 // A Handler answers Collect's requests.
@@ -104,10 +111,12 @@ type Handler struct {
 	metrics *metrics
 	mux     *http.ServeMux
 
-	dispatch, outbox, kept, questions, deliveries, callbacks lapse // what is away at the moment, for the log
+	dispatch, outbox, kept, questions, deliveries, callbacks, backlog lapse // what is away at the moment, for the log
 
 	refused refusals
 	long    chan struct{} // holds one for each long order under way
+	look    look          // for a backlog
+	breaker breaker       // of hand-offs
 }
 
 // New returns Collect's handler. It does no I/O and starts nothing.
@@ -127,6 +136,7 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	}
 	h.dispatch.what, h.outbox.what, h.kept.what, h.questions.what = "hand-off to dispatch", "outbox", "store", "questions to dispatch"
 	h.deliveries.what, h.callbacks.what = "store of deliveries", "store of callbacks"
+	h.backlog.what = "look for a backlog in the outbox"
 	// Dispatch being away does not make Collect unready: there is the outbox.
 	health := serve.Health(log, serve.Check{Name: "store", Probe: st.Ping})
 	h.mux.Handle("GET /healthz", health)

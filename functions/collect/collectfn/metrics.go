@@ -33,7 +33,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			[]string{"code"}),
 		outbox: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_outbox_total",
-			Help: "Messages for the outbox: scheduled for later, unconfirmed by Dispatch; failed counts those it did not take."},
+			Help: "Messages for the outbox, by reason: scheduled, unconfirmed, behind, unknown, break; failed counts those it did not take."},
 			[]string{"reason"}),
 		orders: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_orders_total",
