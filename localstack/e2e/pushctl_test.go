@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -41,6 +42,7 @@ func TestPushctl(t *testing.T) {
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
 				"eventually": eventually,
 				"park":       sg.park,
+				"hook":       sg.hook,
 			},
 			RequireExplicitExec: true,
 			RequireUniqueNames:  true,
@@ -81,4 +83,26 @@ func (sg *stage) park(ts *testscript.TestScript, neg bool, args []string) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	entry := store.ParkedEntry{Message: push.MessageID(args[0]), Attempts: 12, Reason: strings.TrimSpace(args[1]), At: now, Until: now.Add(time.Hour)}
 	ts.Check(sg.Store.ParkOutbox(context.Background(), []store.ParkedEntry{entry}))
+}
+
+// hook posts a webhook to a source whose preset is gitlab and whose secret is
+// "sesame":
+//
+//	hook SOURCE DELIVERY FILE
+func (sg *stage) hook(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: hook SOURCE DELIVERY FILE")
+	}
+	req, err := http.NewRequest(http.MethodPost, sg.facts.Collect+"/v1/webhooks/"+args[0], strings.NewReader(ts.ReadFile(args[2])))
+	ts.Check(err)
+	req.Header.Set("X-Gitlab-Token", "sesame")
+	req.Header.Set("Idempotency-Key", args[1])
+	req.Header.Set("Content-Type", "application/json")
+	req.Close = true // leave no connection behind
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	resp.Body.Close()
+	if accepted := resp.StatusCode == http.StatusAccepted; accepted == neg {
+		ts.Fatalf("the webhook is answered %s", resp.Status)
+	}
 }

@@ -144,7 +144,13 @@ type call struct {
 	path   string // escaped, with its query
 	body   []byte // nil: none
 	open   bool   // needs no API key, and gets none
+
+	patient bool // the answer comes bit by bit: it may take longPatience
 }
+
+// longPatience is how long an answer may take that comes bit by bit, some 20 s
+// by itself.
+const longPatience = time.Minute
 
 // do sends a call and decodes its answer. Its error is an [*Error], or that of
 // ctx.
@@ -190,7 +196,11 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	if k.body != nil {
 		body = bytes.NewReader(k.body)
 	}
-	deadline, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	patience := c.cfg.Timeout
+	if k.patient {
+		patience = max(patience, longPatience)
+	}
+	deadline, cancel := context.WithTimeout(ctx, patience)
 	req, err := http.NewRequestWithContext(deadline, k.method, k.to.base+k.path, body)
 	if err != nil {
 		cancel()
@@ -213,7 +223,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 			err = u.Err // the URL is told already
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("no answer within %s", c.cfg.Timeout)
+			err = fmt.Errorf("no answer within %s", patience)
 		}
 		fault.Err = err
 		return nil, fault

@@ -28,9 +28,9 @@ type Accepted struct {
 	Detail string         `json:"detail"`
 }
 
-// Replayed reports whether an answer says that the same had been accepted
+// Repeated reports whether an answer says that the same had been accepted
 // before.
-func Replayed(h http.Header) bool { return h.Get("Idempotent-Replayed") == "true" }
+func Repeated(h http.Header) bool { return h.Get("Idempotent-Replayed") == "true" }
 
 // Send sends one message.
 func (c *Client) Send(ctx context.Context, m Message) (Answer[Accepted], error) {

@@ -42,8 +42,11 @@ type grammar struct {
 	Kick   kickCmd   `cmd:"" group:"Users" help:"Close a user's connections. Clients stay away until they are told to connect."`
 	Revoke revokeCmd `cmd:"" group:"Users" help:"Have a user's tokens, or one token, count no more."`
 
-	Sources sourcesCmd `cmd:"" group:"Webhooks" help:"Tell, change and check who may post webhooks."`
-	Rules   rulesCmd   `cmd:"" group:"Webhooks" help:"Try rules on an event, without a server."`
+	Deliveries deliveriesCmd `cmd:"" group:"Webhooks" help:"Tell what came of a source, and what its rules made of it."`
+	Replay     replayCmd     `cmd:"" group:"Webhooks" help:"Have deliveries go through the rules of now."`
+	DryRun     dryRunCmd     `cmd:"" group:"Webhooks" help:"Tell what other rules would make of what came. Nothing is sent."`
+	Sources    sourcesCmd    `cmd:"" group:"Webhooks" help:"Tell, change and check who may post webhooks."`
+	Rules      rulesCmd      `cmd:"" group:"Webhooks" help:"Try rules on an event, without a server."`
 
 	Nodes  nodesCmd  `cmd:"" group:"Cluster" help:"List the push nodes that are alive."`
 	Status statusCmd `cmd:"" group:"Cluster" aliases:"ping" help:"Tell whether every service is ready."`

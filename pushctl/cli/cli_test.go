@@ -128,6 +128,47 @@ func TestDefinitionOf(t *testing.T) {
 	}
 }
 
+func TestRulesOf(t *testing.T) {
+	tests := map[string]struct {
+		text, want string // want empty: an error
+	}{
+		"a list":         {"- name: a\n", `"- name: a\n"`},
+		"one source":     {"verify: gitlab\nrules: [{name: a}]\n", `[{"name":"a"}]`},
+		"a whole file":   {"sources: {a: {rules: [{name: x}]}, b: {rules: [{name: y}]}}\n", `[{"name":"x"}]`},
+		"another's file": {"sources: {b: {rules: [{name: y}]}}\n", ""},
+		"nonsense":       {"[", `"["`}, // the server says what is wrong
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := rulesOf([]byte(tt.text), "a")
+			if string(got) != tt.want || (err == nil) != (tt.want != "") {
+				t.Errorf("rulesOf = %s, %v, want %s", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAgo(t *testing.T) {
+	now := time.Date(2030, 1, 31, 9, 30, 0, 0, time.UTC)
+	tests := map[string]struct {
+		text, want string // want "!": an error
+	}{
+		"none":       {"", ""},
+		"a time":     {"2030-01-31T09:00:00Z", "2030-01-31T09:00:00Z"},
+		"a duration": {"90m", "2030-01-31T08:00:00Z"},
+		"ahead":      {"-90m", "!"},
+		"a word":     {"yesterday", "!"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := ago("--from", tt.text, now)
+			if (tt.want == "!") != (err != nil) || (err == nil && got != tt.want) {
+				t.Errorf("ago(%q) = %q, %v, want %q", tt.text, got, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestRecipients(t *testing.T) {
 	tests := map[string]struct {
 		to   push.Recipients

@@ -71,6 +71,9 @@ func describe(err error) fault {
 		return f
 	}
 	e, ok := errors.AsType[*api.Error](err)
+	if p, isProblem := errors.AsType[*push.Problem](err); !ok && isProblem { // it came in the middle of an answer
+		return fault{Error: "Collect had to stop: " + p.Title + " (" + string(p.Code) + ")", Code: p.Code, Status: p.Status, Detail: p.Detail, Hint: hints[p.Code]}
+	}
 	if !ok {
 		return f
 	}

@@ -28,19 +28,19 @@ type rulesTestCmd struct {
 	At     string            `placeholder:"TIME" help:"When it is received, RFC 3339; default now."`
 }
 
-// What a rule makes of an event.
+// What a rule makes of an event, in the words of the API.
 const (
-	sends    = "sends"
-	noMatch  = "no_match" // its when is false
-	nobody   = "nobody"   // it matches, and addresses nobody
-	ruleFail = "error"
+	ruleMade    = "made"     // a message
+	ruleNoMatch = "no_match" // its when is false
+	ruleNobody  = "nobody"   // it matches, and addresses nobody
+	ruleFailed  = "failed"
 )
 
 // A verdict is what one rule makes of an event.
 type verdict struct {
 	Source  string       `json:"source"`
 	Rule    string       `json:"rule"`
-	Outcome string       `json:"outcome"`
+	Result  string       `json:"result"`
 	Why     string       `json:"why,omitempty"` // why it sends nothing
 	Message *wouldBeSent `json:"message,omitempty"`
 }
@@ -82,7 +82,7 @@ func (c *rulesTestCmd) Run(ctx context.Context, s *session) error {
 	for _, name := range names {
 		src, _ := set.Source(name)
 		for _, v := range judge(ctx, compiler, src, in) {
-			failed = failed || v.Outcome == ruleFail
+			failed = failed || v.Result == ruleFailed
 			if err := s.verdict(v); err != nil {
 				return err
 			}
@@ -139,13 +139,13 @@ func judge(ctx context.Context, compiler *rule.Compiler, src *source.Source, in 
 		m, err := r.Eval(ctx, &seen)
 		switch {
 		case err != nil:
-			v.Outcome, v.Why = ruleFail, err.Error()
+			v.Result, v.Why = ruleFailed, err.Error()
 		case m == nil:
-			v.Outcome, v.Why = noMatch, compiler.WhyNot(ctx, r, &seen)
+			v.Result, v.Why = ruleNoMatch, compiler.WhyNot(ctx, r, &seen)
 		case m.To.IsZero():
-			v.Outcome, v.Why = nobody, "its to gives nobody for this event"
+			v.Result, v.Why = ruleNobody, "its to gives nobody for this event"
 		default:
-			v.Outcome, v.Message = sends, &wouldBeSent{To: m.To, Event: m.Event, Data: m.Data, TTL: ttlOf(m), CollapseKey: m.CollapseKey}
+			v.Result, v.Message = ruleMade, &wouldBeSent{To: m.To, Event: m.Event, Data: m.Data, TTL: ttlOf(m), CollapseKey: m.CollapseKey}
 		}
 		verdicts[i] = v
 	}
@@ -165,7 +165,7 @@ func (s *session) verdict(v verdict) error {
 	if s.out.JSON {
 		return s.out.Value(v)
 	}
-	if err := s.out.Title(v.Source+"/"+v.Rule, strings.ReplaceAll(v.Outcome, "_", " "), v.Why); err != nil || v.Message == nil {
+	if err := s.out.Title(v.Source+"/"+v.Rule, strings.ReplaceAll(v.Result, "_", " "), v.Why); err != nil || v.Message == nil {
 		return err
 	}
 	m := v.Message

@@ -72,7 +72,7 @@ func (c *sendCmd) Run(ctx context.Context, s *session) error {
 	if s.out.JSON {
 		return s.out.Raw(answer.Raw)
 	}
-	if api.Replayed(answer.Header) {
+	if api.Repeated(answer.Header) {
 		return s.out.Linef("%s was accepted before", answer.Value.ID)
 	}
 	return s.out.Linef("%s is accepted", answer.Value.ID)

@@ -253,3 +253,19 @@ func here(_ context.Context, value string) (string, error) {
 	}
 	return value, nil
 }
+
+// rulesOf returns the rules in text as the API takes them: a list as it is, those
+// of one source, or those that a whole file of sources has under name.
+func rulesOf(text []byte, name string) (json.RawMessage, error) {
+	definition, err := definitionOf(text, name)
+	if err != nil {
+		return nil, err
+	}
+	var one struct {
+		Rules any `yaml:"rules"`
+	}
+	if yaml.Unmarshal(definition, &one) == nil && one.Rules != nil {
+		return json.Marshal(one.Rules)
+	}
+	return json.Marshal(string(definition)) // the server reads it as YAML
+}

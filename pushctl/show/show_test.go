@@ -48,10 +48,10 @@ func TestFacts(t *testing.T) {
 func TestTitle(t *testing.T) {
 	var out bytes.Buffer
 	p := Printer{Out: &out, Colour: true}
-	if err := p.Title("a/b", "error", "why\x07"); err != nil {
+	if err := p.Title("a/b", "failed", "why\x07"); err != nil {
 		t.Fatal(err)
 	}
-	if want := "\x1b[1ma/b\x1b[0m  \x1b[31merror\x1b[0m: why\ufffd\n"; out.String() != want {
+	if want := "\x1b[1ma/b\x1b[0m  \x1b[31mfailed\x1b[0m: why\ufffd\n"; out.String() != want {
 		t.Errorf("Title = %q, want %q", out.String(), want)
 	}
 }

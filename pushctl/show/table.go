@@ -22,10 +22,10 @@ const (
 // styles are those of words that mean the same wherever they stand in a cell of
 // their own.
 var styles = map[string]Style{
-	"received": Good, "acknowledged": Good, "ready": Good, "sends": Good, "accepted": Good, "sent": Good, "added": Good,
+	"received": Good, "acknowledged": Good, "ready": Good, "made": Good, "accepted": Good, "added": Good,
 	"scheduled": Wait, "stored": Wait, "draining": Wait, "no answer": Wait, "nobody": Wait, "changed": Wait,
-	"parked": Bad, "expired": Bad, "not ready": Bad, "error": Bad, "removed": Bad, "failed": Bad,
-	"superseded": Faint, "cancelled": Faint, "no match": Faint, "–": Faint,
+	"parked": Bad, "expired": Bad, "not ready": Bad, "removed": Bad, "failed": Bad, "refused": Bad,
+	"superseded": Faint, "cancelled": Faint, "no match": Faint, "same": Faint, "skipped": Faint, "–": Faint,
 }
 
 // paint returns text in a style, as terminals understand it.
