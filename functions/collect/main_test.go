@@ -26,8 +26,8 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	environment := map[string]string{
-		"SOURCES": sources,
-		"LISTEN":  "127.0.0.1:0", "INTERNAL_LISTEN": "127.0.0.1:0",
+		"SOURCES": sources, "CALLBACK_ALLOW": "10.0.0.0/8,fd00::/8",
+		"LISTEN": "127.0.0.1:0", "INTERNAL_LISTEN": "127.0.0.1:0",
 		"STORE_URL":       "sqlite:" + filepath.Join(t.TempDir(), "store"),
 		"DISPATCH_URL":    "http://127.0.0.1:1", // nobody listens there
 		"API_KEYS":        "shop:sesame",

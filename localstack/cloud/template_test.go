@@ -192,6 +192,9 @@ func TestTemplateQueue(t *testing.T) {
 	if got := show(tpl.Resources["DispatchFunctionSweep"].Properties["ScheduleExpression"]); got != `"rate(1 minute)"` {
 		t.Errorf("the sweep runs at %s", got)
 	}
+	if got := show(tpl.Resources["CollectFunctionCallbacks"].Properties["ScheduleExpression"]); got != `"rate(1 minute)"` {
+		t.Errorf("callbacks are told at %s", got)
+	}
 }
 
 // TestTemplateInternalPort shows that of everything only Dispatch, and the

@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -10,8 +11,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pushcluster/functions/auth/authfn"
+	"pushcluster/functions/collect/callback"
 	"pushcluster/functions/collect/collectfn"
-
+	"pushcluster/functions/collect/limit"
 	"pushcluster/functions/dispatch/dispatchfn"
 	"pushcluster/localstack/page"
 	"pushcluster/pushnode/node"
@@ -19,6 +21,7 @@ import (
 	"pushcluster/shared/handoff"
 
 	"pushcluster/shared/nodeclient"
+	"pushcluster/shared/registry"
 	"pushcluster/shared/signature"
 	"pushcluster/shared/telemetry"
 	"pushcluster/shared/token"
@@ -59,15 +62,24 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 		return err
 	}
 	defer asker.Close()
+	limiter, err := registry.OpenLimiter(s.redisURL, 0)
+	if err != nil {
+		return err
+	}
+	defer limiter.Close()
 	sources, sourcesFile, closeSecrets, err := s.openSources(ctx, l)
 	if err != nil {
 		return err
 	}
 	defer closeSecrets()
-	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker, Sources: sources, Stored: sources}, l.store, dispatch, l.log, l.prom)
+	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker, Sources: sources, Stored: sources,
+		Limits: limit.NewShared(limiter, nil)}, l.store, dispatch, l.log, l.prom)
 	if err != nil {
 		return err
 	}
+	poster := callback.NewPoster(callback.PosterConfig{Allow: thisMachine()})
+	defer poster.Close()
+	callbacks := callback.New(callback.Config{}, l.store, sources, poster, l.log, l.prom)
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, end := context.WithCancel(ctx)
 	defer end()
@@ -76,10 +88,20 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 		return nil
 	})
 	g.Go(func() error {
+		callbacks.Run(ctx) // as does this
+		return nil
+	})
+	g.Go(func() error {
 		defer end()
 		return l.serve(ctx, collect, telemetry.Internal(l.prom))
 	})
 	return g.Wait()
+}
+
+// thisMachine is where callbacks may go besides the Internet: whoever tries them
+// out receives them here.
+func thisMachine() []netip.Prefix {
+	return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 }
 
 func (s *Stack) runDispatch(ctx context.Context, l *life) error {
