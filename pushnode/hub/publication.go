@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"encoding/binary"
 	"sync"
 	"time"
 
@@ -24,29 +23,17 @@ type encoded struct {
 	err   error
 }
 
-// JSON returns the push as one line of the JSON protocol, without newline.
+// JSON returns the push as one line of the JSON protocol, without newline. It
+// fails where the data is no JSON.
 func (p *Publication) JSON() ([]byte, error) {
-	p.json.once.Do(func() {
-		p.json.frame, p.json.err = protocol.DefaultJsonReplyEncoder.Encode(p.reply())
-	})
+	p.json.once.Do(func() { p.json.frame, p.json.err = encodeJSON(&p.Entry) })
 	return p.json.frame, p.json.err
 }
 
 // Protobuf returns the push of the Protobuf protocol, with its length before it.
 func (p *Publication) Protobuf() ([]byte, error) {
-	p.protobuf.once.Do(func() {
-		body, err := protocol.DefaultProtobufReplyEncoder.Encode(p.reply())
-		if err != nil {
-			p.protobuf.err = err
-			return
-		}
-		p.protobuf.frame = append(binary.AppendUvarint(make([]byte, 0, len(body)+3), uint64(len(body))), body...)
-	})
+	p.protobuf.once.Do(func() { p.protobuf.frame = encodeProtobuf(&p.Entry) })
 	return p.protobuf.frame, p.protobuf.err
-}
-
-func (p *Publication) reply() *protocol.Reply {
-	return &protocol.Reply{Push: &protocol.Push{Channel: string(p.Channel), Pub: Wire(p.Entry)}}
 }
 
 // Wire returns e as the client protocol has it. Tags carry the message's id,
