@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -71,6 +72,7 @@ func (s *stream) send(ctx context.Context, req *push.DeliverRequest) (push.Batch
 	s.writing = true
 	s.mu.Unlock()
 	if mine {
+		runtime.Gosched() // whoever is ready to send may come along
 		s.write()
 	}
 	select {

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -208,6 +207,10 @@ func (r *Registry) appendPart(ctx context.Context, a *appending, todo []int) (ma
 // hardly less each, and Redis does nothing else meanwhile.
 const appendPerScript = 16
 
+// appendInLane bounds how many calls of the script may share a pipeline with what
+// others send: a large append takes long, and nobody else should.
+const appendInLane = 4
+
 // groups cuts todo into the runs that one call of the script appends. In a
 // Cluster only what is of one channel is known to share a slot.
 func (r *Registry) groups(a *appending, todo []int) [][]int {
@@ -224,25 +227,28 @@ func (r *Registry) groups(a *appending, todo []int) [][]int {
 	return groups
 }
 
-// appendPipeline queues a call of the script for each group, behind a read of
-// the marker, and returns the commands, done.
-func (r *Registry) appendPipeline(ctx context.Context, a *appending, groups [][]int) ([]*redis.Cmd, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(groups)*appendPerScript)*time.Millisecond)
-	defer cancel()
-	p := r.rdb.Pipeline()
-	get, clock := p.Get(ctx, termKey), p.Time(ctx)
-	cmds := make([]*redis.Cmd, len(groups))
+// appendPipeline sends a call of the script for each group, behind a read of the
+// marker, and returns the commands, done. A few go along with what others send.
+func (r *Registry) appendPipeline(ctx context.Context, a *appending, groups [][]int) (cmds []*redis.Cmd, marker string, err error) {
+	cmds = make([]*redis.Cmd, len(groups))
 	for n, group := range groups {
-		cmds[n] = redis.NewCmd(ctx, r.appendArgs(a, group)...)
-		_ = p.Process(ctx, cmds[n]) // queues it; it has its own error
+		cmds[n] = redis.NewCmd(context.Background(), r.appendArgs(a, group)...)
 	}
-	sent := r.cfg.Now()
-	_, _ = p.Exec(ctx) // each command has its own error
-	if now, err := clock.Result(); err == nil {
-		r.clock.heard(now, sent)
+	add := func(p redis.Pipeliner) {
+		for _, cmd := range cmds {
+			_ = p.Process(context.Background(), cmd) // queues it; it has its own error
+		}
 	}
-	marker, err := get.Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if len(groups) <= appendInLane {
+		marker, err = r.lanes.do(ctx, add)
+	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(groups)*appendPerScript)*time.Millisecond)
+		defer cancel()
+		p := r.rdb.Pipeline()
+		marker, err = r.underMarker(ctx, p, func() { add(p) })
+	}
+	if err != nil {
 		return nil, "", fmt.Errorf("append: %w", err)
 	}
 	return cmds, marker, nil

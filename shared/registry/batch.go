@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -19,19 +20,26 @@ const (
 
 // lanes let concurrent small operations share pipelines: while one is under
 // way in a lane, the next operations gather there. Each pipeline reads the
-// term's marker first, for all its operations.
+// term's marker first, for all its operations, and now and then Redis' clock.
 type lanes struct {
-	r    *Registry
-	next atomic.Uint64
-	all  []*lane
+	r   *Registry
+	all []*lane
 }
 
 type lane struct {
-	queue chan *op // never closed
+	queue chan *op     // never closed
+	busy  atomic.Int32 // one of the following
 
 	mu      sync.Mutex // guards what follows
 	running bool       // somebody drains queue
 }
+
+// What a lane does.
+const (
+	laneIdle      int32 = iota
+	laneGathering       // its pipeline is about to be sent
+	laneSent            // it waits for Redis
+)
 
 // An op is some commands that share a pipeline with others. The fields after
 // done are written before it is closed.
@@ -55,7 +63,7 @@ func newLanes(r *Registry) *lanes {
 // looked at: they may still run.
 func (l *lanes) do(ctx context.Context, add func(redis.Pipeliner)) (marker string, err error) {
 	o := &op{add: add, done: make(chan struct{})}
-	ln := l.all[l.next.Add(1)%uint64(len(l.all))]
+	ln := l.pick()
 	select {
 	case ln.queue <- o:
 	case <-ctx.Done():
@@ -72,6 +80,27 @@ func (l *lanes) do(ctx context.Context, add func(redis.Pipeliner)) (marker strin
 	}
 }
 
+// pick returns the lane for the next operation: one that gathers, so that they
+// go together, else an idle one, else that in which the fewest wait.
+func (l *lanes) pick() *lane {
+	best, least := l.all[0], -1
+	for _, ln := range l.all {
+		switch ln.busy.Load() {
+		case laneGathering:
+			return ln
+		case laneIdle:
+			if least != 0 {
+				best, least = ln, 0
+			}
+		default:
+			if n := len(ln.queue) + 1; least < 0 || n < least {
+				best, least = ln, n
+			}
+		}
+	}
+	return best
+}
+
 // wake sees to it that somebody drains ln.
 func (l *lanes) wake(ln *lane) error {
 	ln.mu.Lock()
@@ -79,6 +108,7 @@ func (l *lanes) wake(ln *lane) error {
 	if ln.running {
 		return nil
 	}
+	ln.busy.Store(laneGathering)
 	err := l.r.goRun(func() { l.drain(ln) })
 	ln.running = err == nil
 	return err
@@ -88,6 +118,8 @@ func (l *lanes) wake(ln *lane) error {
 func (l *lanes) drain(ln *lane) {
 	var ops []*op
 	for {
+		ln.busy.Store(laneGathering)
+		runtime.Gosched() // whoever is ready may come along
 		ops = ops[:0]
 		for len(ops) < laneBatch {
 			select {
@@ -99,12 +131,14 @@ func (l *lanes) drain(ln *lane) {
 			break
 		}
 		if len(ops) > 0 {
+			ln.busy.Store(laneSent)
 			l.run(ops)
 			continue
 		}
 		ln.mu.Lock()
 		if len(ln.queue) == 0 {
 			ln.running = false
+			ln.busy.Store(laneIdle)
 			ln.mu.Unlock()
 			return
 		}
@@ -116,20 +150,36 @@ func (l *lanes) run(ops []*op) {
 	ctx, cancel := context.WithTimeout(context.Background(), l.r.cfg.Timeout)
 	defer cancel()
 	p := l.r.rdb.Pipeline()
-	get := p.Get(ctx, termKey)
-	for _, o := range ops {
-		o.add(p)
-	}
-	_, _ = p.Exec(ctx) // each command has its own error
-	marker, err := get.Result()
-	if errors.Is(err, redis.Nil) {
-		err = nil
-	}
-	if err != nil {
-		err = fmt.Errorf("read the term's marker: %w", err)
-	}
+	marker, err := l.r.underMarker(ctx, p, func() {
+		for _, o := range ops {
+			o.add(p)
+		}
+	})
 	for _, o := range ops {
 		o.marker, o.err = marker, err
 		close(o.done)
 	}
+}
+
+// underMarker sends what add queues in p behind a read of the marker, and returns
+// that. Where Redis' clock was not heard lately it is asked for, too.
+func (r *Registry) underMarker(ctx context.Context, p redis.Pipeliner, add func()) (marker string, err error) {
+	get := p.Get(ctx, termKey)
+	var clock *redis.TimeCmd
+	if r.clock.stale() {
+		clock = p.Time(ctx)
+	}
+	add()
+	sent := r.cfg.Now()
+	_, _ = p.Exec(ctx) // each command has its own error
+	if clock != nil {
+		if now, err := clock.Result(); err == nil {
+			r.clock.heard(now, sent)
+		}
+	}
+	marker, err = get.Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("read the term's marker: %w", err)
+	}
+	return marker, nil
 }

@@ -14,6 +14,10 @@ import (
 // of it is how wrong the reading may be.
 const maxClockTrip = 100 * time.Millisecond
 
+// maxClockAge is how old a reading of Redis' clock may be before the next
+// pipeline asks for it again.
+const maxClockAge = 100 * time.Millisecond
+
 // A clock keeps Redis' time by this process' monotonic clock.
 type clock struct {
 	here func() time.Time // this machine's clock
@@ -30,6 +34,13 @@ func (c *clock) now() time.Time {
 		return c.here()
 	}
 	return c.redis.Add(c.here().Sub(c.local))
+}
+
+// stale reports whether it is time to hear Redis' clock again.
+func (c *clock) stale() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.local.IsZero() || c.here().Sub(c.local) > maxClockAge
 }
 
 // heard notes what Redis' clock said in a round trip that began at sent and
