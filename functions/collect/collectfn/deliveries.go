@@ -20,6 +20,7 @@ import (
 const (
 	pageDeliveries    = 50
 	maxPageDeliveries = 200
+	maxPageDetails    = 2 << 20 // bytes of what is known of them: an answer must fit into Lambda's 6 MiB
 )
 
 // keptOutcomes returns all that a kept delivery can have.
@@ -37,6 +38,7 @@ type deliveryList struct {
 type keptDelivery struct {
 	ID         string       `json:"id"`
 	Outcome    string       `json:"outcome"`
+	Verified   bool         `json:"verified"` // the signature held
 	ReceivedAt time.Time    `json:"received_at"`
 	Receipts   int          `json:"receipts,omitempty"` // how often it came; not of what was refused
 	LastAt     time.Time    `json:"last_at,omitzero"`   // when it last came, if more than once
@@ -66,7 +68,7 @@ type wholeDelivery struct {
 
 func newKeptDelivery(d *store.Delivery, detail *deliveryDetail) keptDelivery {
 	a := keptDelivery{
-		ID: d.ID, Outcome: d.Outcome, ReceivedAt: d.ReceivedAt.UTC(), Receipts: d.Receipts, Replays: d.Replays,
+		ID: d.ID, Outcome: d.Outcome, Verified: detail.Verified, ReceivedAt: d.ReceivedAt.UTC(), Receipts: d.Receipts, Replays: d.Replays,
 		ReplayedAt: detail.ReplayedAt, ExpiresAt: d.Until.UTC(), Remote: detail.Remote, Size: detail.Size, Replayable: detail.Whole,
 		Messages: messagesOf(detail.Rules), Failed: failuresOf(detail.Rules), Refusal: detail.Refusal,
 	}
@@ -116,12 +118,14 @@ func (h *Handler) listDeliveries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list := deliveryList{Deliveries: []keptDelivery{}}
-	for i := range found[:min(limit, len(found))] {
+	size := 0
+	for i := range found {
+		if size += len(found[i].Detail); i == limit || i > 0 && size > maxPageDetails {
+			list.Next = encodeMark(deliveryMark(found[i-1].Place()))
+			break
+		}
 		detail := detailOf(&found[i])
 		list.Deliveries = append(list.Deliveries, newKeptDelivery(&found[i], &detail))
-	}
-	if len(found) > limit {
-		list.Next = encodeMark(deliveryMark(found[limit-1].Place()))
 	}
 	h.metrics.orders.WithLabelValues("deliveries").Inc()
 	serve.JSON(w, http.StatusOK, list)

@@ -44,7 +44,7 @@ func TestDeliveryIsKept(t *testing.T) {
 	var a wholeDelivery
 	decode(t, w, &a)
 	if a.ID != "d-1" || a.Outcome != "accepted" || !a.ReceivedAt.Equal(start) || a.Receipts != 1 || a.Replays != 0 || !a.LastAt.IsZero() ||
-		!a.ExpiresAt.Equal(start.Add(7*24*time.Hour)) || a.Remote != "192.0.2.1" || a.Size != len(opened) || !a.Replayable || a.Refusal != nil {
+		!a.ExpiresAt.Equal(start.Add(7*24*time.Hour)) || a.Remote != "192.0.2.1" || !a.Verified || a.Size != len(opened) || !a.Replayable || a.Refusal != nil {
 		t.Errorf("kept is %s", w.Body)
 	}
 	if string(a.Body) != opened || a.BodyText != "" || a.SHA256 != "" {
@@ -119,9 +119,11 @@ func TestDeliveryOutcomes(t *testing.T) {
 				return a.Refusal.Code == push.CodeSignatureMissing && a.Body == nil && a.Size == len(opened) && a.Headers["x-other"] == "y" && !a.Replayable
 			}},
 		"signed wrongly": {func() *httptest.ResponseRecorder { return r.github("f", "another", opened) }, 401, "github", "refused-NN refused",
-			func(a wholeDelivery) bool { return a.Refusal.Code == push.CodeSignatureInvalid }},
+			func(a wholeDelivery) bool { return a.Refusal.Code == push.CodeSignatureInvalid && !a.Verified }},
 		"no JSON": {func() *httptest.ResponseRecorder { return r.github("g", "github secret", `{`) }, 400, "github", "refused-NN refused",
-			func(a wholeDelivery) bool { return a.Refusal.Code == push.CodeBadJSON && a.Refusal.Detail != "" }},
+			func(a wholeDelivery) bool {
+				return a.Refusal.Code == push.CodeBadJSON && a.Refusal.Detail != "" && a.Verified
+			}},
 		"over the limit": {func() *httptest.ResponseRecorder {
 			return r.github("h", "github secret", strings.Repeat("x", MaxBody+1))
 		}, 413, "github", "refused-NN refused", func(a wholeDelivery) bool { return a.Refusal.Code == push.CodeBodyTooLarge && a.SHA256 == "" }},
@@ -132,6 +134,10 @@ func TestDeliveryOutcomes(t *testing.T) {
 		}, 202, "events", "accepted, accepted, parked", func(a wholeDelivery) bool {
 			return a.Replayable && strings.HasPrefix(string(a.Body), `{"id":"`) && strings.Count(string(a.Body), "subject") == 1
 		}},
+		"a batch with one too large to be parked": {func() *httptest.ResponseRecorder {
+			large := strings.Replace(event("7", "7"), `"type"`, `"x":"`+strings.Repeat("x", maxKeptBody)+`","type"`, 1)
+			return r.hook("events", "["+event("4", `"42"`)+","+event("5", "7")+","+large+"]", kind("-batch")...)
+		}, 422, "events", "accepted, parked, refused", nil},
 		"nothing is kept": {func() *httptest.ResponseRecorder { return r.hook("forgets", "{}", "X-Gitlab-Token", "a token") }, 422, "forgets", "", nil},
 		"nor refused":     {func() *httptest.ResponseRecorder { return r.hook("forgets", "{}") }, 401, "forgets", "", nil},
 	}

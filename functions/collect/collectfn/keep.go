@@ -43,17 +43,21 @@ const (
 	refusedEvery = time.Second
 )
 
+// asideTime is how long a sender waits for what is done beside its delivery.
+const asideTime = 2 * time.Second
+
 // A deliveryDetail is what is kept of a delivery beside its body. It is written
 // into the store as JSON, and read by later versions of this program.
 type deliveryDetail struct {
-	Remote  string            `json:"remote,omitempty"` // the address it came from
-	Headers map[string]string `json:"headers,omitempty"`
-	Hidden  []string          `json:"hidden,omitempty"` // headers that are not kept
-	Query   map[string]string `json:"query,omitempty"`
-	Size    int               `json:"size"`             // of the body as it came
-	SHA256  string            `json:"sha256,omitempty"` // of a body that is not kept
-	Whole   bool              `json:"whole,omitempty"`  // headers, query and body are kept: it can be replayed
-	Event   bool              `json:"event,omitempty"`  // the body is one event of a batch, in structured form
+	Remote   string            `json:"remote,omitempty"` // the address it came from
+	Headers  map[string]string `json:"headers,omitempty"`
+	Hidden   []string          `json:"hidden,omitempty"` // headers that are not kept
+	Query    map[string]string `json:"query,omitempty"`
+	Size     int               `json:"size"`               // of the body as it came
+	SHA256   string            `json:"sha256,omitempty"`   // of a body that is not kept
+	Verified bool              `json:"verified,omitempty"` // the signature held
+	Whole    bool              `json:"whole,omitempty"`    // headers, query and body are kept: it can be replayed
+	Event    bool              `json:"event,omitempty"`    // the body is one event of a batch, in structured form
 
 	Rules   []ruleResult `json:"rules,omitempty"`
 	Refusal *refusal     `json:"refusal,omitempty"`
@@ -77,7 +81,7 @@ type received struct {
 
 func newReceived(r *http.Request, body []byte, batch bool, d *delivery, hidden []string) *received {
 	raw := &received{body: body, batch: batch}
-	raw.detail = deliveryDetail{Remote: remoteHost(r), Headers: d.in.Headers, Hidden: hidden, Query: d.in.Query, Size: len(body)}
+	raw.detail = deliveryDetail{Remote: remoteHost(r), Headers: d.in.Headers, Hidden: hidden, Query: d.in.Query, Size: len(body), Verified: true}
 	size := 0
 	for name, value := range d.in.Headers {
 		size += len(name) + len(value)
@@ -160,16 +164,16 @@ func detailOf(d *store.Delivery) (detail deliveryDetail) {
 }
 
 // keep puts the deliveries of one request into the store, and by chance, once in
-// a while, takes the oldest out of it.
-func (h *Handler) keep(ctx context.Context, src *source.Source, records []store.Delivery) error {
+// a while, takes the oldest out of it. It reports whether all of them are kept.
+func (h *Handler) keep(ctx context.Context, src *source.Source, records []store.Delivery) bool {
 	if len(records) == 0 {
-		return nil
+		return true
 	}
 	err := h.store.PutDeliveries(ctx, records)
 	h.deliveries.note(h.log, err)
 	if err != nil {
 		h.metrics.deliveries.WithLabelValues(src.Name, "failed").Add(float64(len(records)))
-		return err
+		return false
 	}
 	chance := 0.0
 	for i := range records {
@@ -184,11 +188,14 @@ func (h *Handler) keep(ctx context.Context, src *source.Source, records []store.
 	if h.cfg.Chance() < chance {
 		h.trim(ctx, src.Name)
 	}
-	return nil
+	return true
 }
 
-// trim takes the oldest deliveries of a source out of the store.
+// trim takes the oldest deliveries of a source out of the store. A sender waits
+// for it, so that it does not take long; the next one may have more time.
 func (h *Handler) trim(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, asideTime)
+	defer cancel()
 	n, err := h.store.TrimDeliveries(ctx, name, maxKept, maxKeptBytes)
 	h.deliveries.note(h.log, err)
 	h.metrics.deliveries.WithLabelValues(name, "trimmed").Add(float64(n))
@@ -225,12 +232,19 @@ func (h *Handler) keepChallenge(ctx context.Context, d *delivery, raw *received,
 	if raw.whole {
 		detail.Headers = headers
 	}
-	_ = h.keep(context.WithoutCancel(ctx), d.source, []store.Delivery{newRecord(d.source, e.id, d.in.ReceivedAt, outcomeChallenge, &detail, nil)}) // keep has told
+	h.keepAside(ctx, d.source, newRecord(d.source, e.id, d.in.ReceivedAt, outcomeChallenge, &detail, nil))
+}
+
+// keepAside keeps a delivery of which nothing is promised.
+func (h *Handler) keepAside(ctx context.Context, src *source.Source, record store.Delivery) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), asideTime)
+	defer cancel()
+	h.keep(ctx, src, []store.Delivery{record})
 }
 
 // turnAway answers a delivery that is not taken, and keeps that it came: some of
-// them, to help whoever sets the source up.
-func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, src *source.Source, p *push.Problem, body []byte) {
+// them, to help whoever sets the source up. A nil body was not read.
+func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, src *source.Source, p *push.Problem, body []byte, verified bool) {
 	now := h.now()
 	slot, ok := h.refused.take(src.Name, now)
 	if ok && src.Retain > 0 {
@@ -245,9 +259,10 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, src *source.S
 		if body == nil {
 			detail.SHA256 = "" // it was not read
 		}
+		detail.Verified = verified
 		detail.Refusal = &refusal{p.Code, p.Detail}
 		id := fmt.Sprintf("refused-%02d", slot)
-		_ = h.keep(context.WithoutCancel(r.Context()), src, []store.Delivery{newRecord(src, id, now, outcomeRefused, &detail, nil)}) // keep has told
+		h.keepAside(r.Context(), src, newRecord(src, id, now, outcomeRefused, &detail, nil))
 	}
 	h.refuseWebhook(w, r, src, p)
 }

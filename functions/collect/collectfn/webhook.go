@@ -11,7 +11,6 @@ import (
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/signature"
-	"pushcluster/shared/store"
 	"pushcluster/shared/telemetry"
 )
 
@@ -41,17 +40,17 @@ func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 	}
 	body, p := serve.Body(w, r, MaxBody)
 	if p != nil {
-		h.turnAway(w, r, src, p, body)
+		h.turnAway(w, r, src, p, nil, false)
 		return
 	}
 	now := h.now()
 	if _, err := src.Receiver.Verify(r.Header, body, now); err != nil {
-		h.turnAway(w, r, src, src.Receiver.Problem(err), body)
+		h.turnAway(w, r, src, src.Receiver.Problem(err), body, false)
 		return
 	}
 	events, isBatch, p := readEvents(r.Header, body, src.Receiver)
 	if p != nil {
-		h.turnAway(w, r, src, p, body)
+		h.turnAway(w, r, src, p, body, true)
 		return
 	}
 	visible, hidden := visibleHeaders(r.Header, src.Receiver.Scheme())
@@ -74,26 +73,23 @@ func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 // hears of it instead, and may send it again once the rule is repaired.
 func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, events []event, raw *received) {
 	list := h.mapAll(r.Context(), d, events)
+	records := raw.records(d, list)
 	var drafts []*draft
 	var failed *push.Problem // of a delivery that cannot be parked
-	parkable := d.source.Retain > 0 && raw.whole
 	for i := range list {
 		drafts = append(drafts, list[i].drafts...)
-		if list[i].problem != nil && failed == nil && !parkable {
+		parked := len(records) > 0 && records[i].Outcome == outcomeParked
+		if list[i].problem != nil && failed == nil && !parked {
 			failed = list[i].problem
 		}
 	}
-	var kept []store.Delivery
-	var away error
-	outcomes := h.acceptFirst(r.Context(), drafts, func(ctx context.Context) {
-		kept = raw.records(d, list)
-		away = h.keep(ctx, d.source, kept)
-	})
+	kept := false
+	outcomes := h.acceptFirst(r.Context(), drafts, func(ctx context.Context) { kept = h.keep(ctx, d.source, records) })
 	repeats := 0
 	for _, o := range outcomes {
 		if o.problem != nil {
-			if away == nil {
-				h.parkUnsent(r.Context(), kept)
+			if kept {
+				h.parkUnsent(r.Context(), records)
 			}
 			h.refuseWebhook(w, r, d.source, o.problem)
 			return
@@ -103,7 +99,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, even
 		}
 	}
 	switch {
-	case away != nil:
+	case !kept:
 		h.refuseWebhook(w, r, d.source, push.NewProblem(push.CodeUnavailable, "the store is away and the delivery could not be kept; send it again"))
 		return
 	case failed != nil:
