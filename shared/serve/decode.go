@@ -14,6 +14,10 @@ import (
 	"pushcluster/shared/push"
 )
 
+// readAtOnce bounds, in bytes, the memory that is made for a body because its
+// sender says that it will be so long.
+const readAtOnce = 64 << 10
+
 // Body reads the whole body of r, at most limit bytes; a longer one is
 // [push.CodeBodyTooLarge]. It reads no more than limit+1 bytes of any body.
 func Body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *push.Problem) {
@@ -22,7 +26,9 @@ func Body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *push.Pr
 		w.Header().Set("Connection", "close")
 		return nil, tooLarge(limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var read bytes.Buffer
+	read.Grow(int(min(max(r.ContentLength, 0), readAtOnce)) + bytes.MinRead)
+	_, err := read.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	var over *http.MaxBytesError
 	if errors.As(err, &over) {
 		return nil, tooLarge(limit)
@@ -30,7 +36,7 @@ func Body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *push.Pr
 	if err != nil {
 		return nil, push.NewProblem(push.CodeBadRequest, "the body ended early or came too slowly")
 	}
-	return body, nil
+	return read.Bytes(), nil
 }
 
 func tooLarge(limit int64) *push.Problem {

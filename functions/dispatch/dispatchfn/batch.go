@@ -184,16 +184,13 @@ func (b *batch) settle(ctx context.Context) error {
 			next, err = b.keep(ctx, todo)
 			return err
 		})
-		g.Go(func() error {
-			b.push(ctx, todo)
-			return nil
-		})
 		if nodes := b.h.reached.in(b.term, time.Now()); len(nodes) > 0 {
 			g.Go(func() error {
 				b.h.rouse(ctx, nodes)
 				return nil
 			})
 		}
+		b.push(ctx, todo)
 		if err := g.Wait(); err != nil {
 			return err
 		}

@@ -182,7 +182,11 @@ func (h *Handler) Public(callers *signature.Verifier) http.Handler {
 // each message; when it is given, nothing of the request runs any more.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var req push.DispatchRequest
-	if p := serve.Decode(w, r, MaxBody, &req); p != nil {
+	body, p := serve.Body(w, r, MaxBody)
+	if p == nil {
+		p = decodeRequest(body, &req)
+	}
+	if p != nil {
 		serve.Problem(w, r, p)
 		return
 	}

@@ -19,7 +19,7 @@ func (h *Handler) TakeQueue(ctx context.Context, items []serve.QueueItem) []erro
 	var fresh, again queueBatch
 	for i, item := range items {
 		var req push.DispatchRequest
-		if p := serve.DecodeBytes(item.Body, &req); p != nil {
+		if p := decodeRequest(item.Body, &req); p != nil {
 			errs[i] = p
 			continue
 		}

@@ -31,6 +31,10 @@ func (b *batch) push(ctx context.Context, todo []int) {
 		bare[i] = *m
 		bare[i].To = push.Recipients{}
 	}
+	if len(parcels) == 1 {
+		b.deliver(ctx, parcels[0], bare)
+		return
+	}
 	var g errgroup.Group
 	g.SetLimit(b.h.cfg.Fanout)
 	for _, p := range parcels {
