@@ -29,7 +29,7 @@ func TestBinary(t *testing.T) {
 	environment := append(os.Environ(), "SIGNING_SECRETS="+secret, "API_KEYS=shop:"+secret, "TOKEN_KEYS=k1:HS256:"+secret,
 		"STORE_URL="+storetest.FerretDB(t), "REDIS_URL="+redis.URL(), "DISPATCH_URL=sqs://dispatch", "AWS_REGION=eu-west-1",
 		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test")
-	tests := map[string]int64{"Auth": 14, "Collect": 25, "Dispatch": 19} // MiB
+	tests := map[string]int64{"Auth": 14, "Collect": 25, "Dispatch": 19} // MB, for arm64, which is what deploys
 	for name, most := range tests {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -44,8 +44,12 @@ func TestBinary(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Logf("%s for %s is %.1f MB", name, arch, float64(info.Size())/1e6)
-				if info.Size() > most<<20 {
-					t.Errorf("%s for %s is %d bytes, more than %d MiB", name, arch, info.Size(), most)
+				limit := most * 1e6
+				if arch == "x86_64" {
+					limit += limit / 20 // the same code is larger there
+				}
+				if info.Size() > limit {
+					t.Errorf("%s for %s is %d bytes, more than %d", name, arch, info.Size(), limit)
 				}
 			}
 			coldStart(t, filepath.Join(dir, "bootstrap"), environment)

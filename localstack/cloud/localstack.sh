@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # LocalStack on this machine without its Docker image, which cannot be had
 # everywhere: localstack.sh up | down. Run as root on Debian or what is like it,
-# with Go and Python 3.13. What runs writes to .local/cloud; what was started
-# here is stopped by down, and nothing else.
+# with Go and Python 3.13. What runs writes to .local/cloud; down stops what was
+# started here, and nothing else, and removes what it wrote, but for the logs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,16 +10,24 @@ state=$PWD/.local/cloud
 venv=${LOCALSTACK_VENV:-$PWD/.local/localstack}
 registry=127.0.0.1:5000
 edge=4566
+buckets=/tmp/localstack-s3-storage # LocalStack's, which has no other name for it
 mkdir -p "$state"
 
 began=$SECONDS
 say() { echo "localstack: $* ($((SECONDS - began)) s)"; }
 
-# start NAME COMMAND… runs it in the background and notes its process.
+# start NAME COMMAND… runs it in the background and notes its process. It gets
+# nothing that our caller has open: a lock of theirs would be held until down.
 start() {
 	local name=$1
 	shift
-	setsid "$@" >"$state/$name.log" 2>&1 </dev/null &
+	(
+		for fd in /proc/self/fd/*; do
+			fd=${fd##*/}
+			[ "$fd" -le 2 ] || eval "exec $fd>&-"
+		done
+		exec setsid "$@" >"$state/$name.log" 2>&1 </dev/null
+	) &
 	echo $! >"$state/$name.pid"
 }
 
@@ -38,8 +46,10 @@ await() {
 }
 
 prepare() {
+	[ "$(id -u)" = 0 ] || { echo "localstack: it starts dockerd, so run it as root" >&2; exit 1; }
 	local missing=()
-	command -v dockerd >/dev/null || missing+=(docker.io iptables)
+	command -v dockerd >/dev/null || missing+=(docker.io)
+	command -v ip >/dev/null || missing+=(iproute2)
 	command -v docker-registry >/dev/null || missing+=(docker-registry)
 	command -v redis-server >/dev/null || missing+=(redis-server)
 	command -v curl >/dev/null || missing+=(curl)
@@ -68,8 +78,12 @@ up() {
 	export DOCKER_HOST=${DOCKER_HOST:-unix://$state/docker.sock}
 	if ! docker info >/dev/null 2>&1; then
 		say "starting dockerd"
+		ip link show docker0 >/dev/null 2>&1 || touch "$state/made-docker0"
+		# Containers reach this machine and one another over the bridge; for that
+		# no rule of the firewall is needed, and none is changed.
 		start dockerd dockerd --data-root "$state/docker" --exec-root "$state/docker-exec" \
-			--host "$DOCKER_HOST" --pidfile "$state/dockerd.own.pid" --insecure-registry "$registry"
+			--host "$DOCKER_HOST" --pidfile "$state/dockerd.own.pid" --insecure-registry "$registry" \
+			--iptables=false --ip6tables=false --ip-forward=false --ip-masq=false
 		await dockerd docker info
 	fi
 	echo "$DOCKER_HOST" >"$state/docker-host"
@@ -91,15 +105,18 @@ up() {
 	tar -C "$state/root" -c tmp | docker import - "$registry/lambda:provided.al2023" >/dev/null
 	docker push -q "$registry/lambda:provided.al2023" >/dev/null
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$state/init" ./localstack/lambda
-	local arch init
-	arch=$(uname -m)
-	init=/var/lib/localstack/lib/lambda-runtime/v0.1.41-pre/$arch/var/rapid/init
+	# Where LocalStack would put its own, which it then takes for installed.
+	local init
+	init=$state/files/var/lib/localstack/lib/lambda-runtime/v0.1.41-pre/$(uname -m)/var/rapid/init
 	mkdir -p "$(dirname "$init")"
 	cp "$state/init" "$init.new" && chmod 755 "$init.new" && mv "$init.new" "$init"
 
 	if ! curl -fsS "http://127.0.0.1:$edge/_localstack/health" >/dev/null 2>&1; then
 		say "starting LocalStack"
+		mkdir -p "$state/tmp"
+		[ -e "$buckets" ] || touch "$state/made-buckets"
 		start localstack env GATEWAY_LISTEN=0.0.0.0:$edge DEBUG="${DEBUG:-0}" \
+			OVERRIDE_IN_DOCKER=0 FILESYSTEM_ROOT="$state/files" TMPDIR="$state/tmp" \
 			LAMBDA_RUNTIME_IMAGE_MAPPING="{\"provided.al2023\":\"$registry/lambda:provided.al2023\"}" \
 			LAMBDA_IGNORE_ARCHITECTURE=1 DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 \
 			"$venv/bin/python" -m localstack.runtime.main
@@ -115,7 +132,7 @@ stop() {
 	pid=$(cat "$state/$1.pid")
 	if kill -0 "$pid" 2>/dev/null; then
 		kill -TERM "$pid" 2>/dev/null || true
-		for _ in $(seq 40); do
+		for _ in $(seq 80); do
 			kill -0 "$pid" 2>/dev/null || break
 			sleep 0.25
 		done
@@ -125,17 +142,27 @@ stop() {
 }
 
 down() {
+	local own=
 	if [ -f "$state/docker-host" ]; then
 		export DOCKER_HOST
 		DOCKER_HOST=$(cat "$state/docker-host")
 	fi
-	stop localstack
-	if [ -f "$state/dockerd.pid" ] && docker info >/dev/null 2>&1; then
+	[ ! -f "$state/dockerd.pid" ] || own=yes
+	stop localstack # it removes its containers
+	if [ -n "$own" ] && docker info >/dev/null 2>&1; then
 		docker ps -q | xargs -r docker kill >/dev/null 2>&1 || true # all of this daemon's are ours
+	elif [ -f "$state/docker-host" ]; then
+		docker rmi "$registry/lambda:provided.al2023" >/dev/null 2>&1 || true
 	fi
 	stop registry
 	stop dockerd
-	rm -f "$state/docker-host"
+	if [ -f "$state/made-docker0" ]; then
+		ip link delete docker0 2>/dev/null || true
+	fi
+	if [ -f "$state/made-buckets" ]; then
+		rm -rf "$buckets"
+	fi
+	find "$state" -mindepth 1 -maxdepth 1 ! -name '*.log' -exec rm -rf {} +
 	say "stopped"
 }
 

@@ -262,3 +262,82 @@ func TestTemplateNodes(t *testing.T) {
 		}
 	}
 }
+
+// TestTemplateSecrets shows who may read which secret: nobody one that is not
+// theirs.
+func TestTemplateSecrets(t *testing.T) {
+	tpl := readTemplate(t)
+	want := map[string][]string{
+		"AuthRole":     {"ApiKeys", "SigningSecret", "StoreUrlSecretArn", "TokenKeys"},
+		"CollectRole":  {"ApiKeys", "SigningSecret", "StoreUrlSecretArn"},
+		"DispatchRole": {"RedisUrlSecretArn", "SigningSecret", "StoreUrlSecretArn"},
+		"NodeRole":     {"RedisUrlSecretArn", "SigningSecret", "StoreUrlSecretArn"},
+	}
+	got := make(map[string][]string)
+	for _, s := range tpl.statements(t) {
+		if !slices.Contains(s.actions, "secretsmanager:GetSecretValue") {
+			continue
+		}
+		for _, r := range s.resources {
+			got[s.role] = append(got[s.role], strings.TrimSuffix(strings.TrimPrefix(r, `{"Ref":"`), `"}`))
+		}
+		slices.Sort(got[s.role])
+	}
+	if show(got) != show(want) {
+		t.Errorf("secrets are read by %s, want %s", show(got), show(want))
+	}
+	// Their values are read at run time, by ARN: none is in an environment.
+	for name, f := range tpl.of("AWS::Lambda::Function") {
+		if e := show(f.Properties["Environment"]); strings.Contains(e, "resolve:") {
+			t.Errorf("%s has the value of a secret in its environment: %s", name, e)
+		}
+	}
+}
+
+func TestTemplateAlarms(t *testing.T) {
+	tpl := readTemplate(t)
+	want := map[string]string{ // metric and what it is of
+		"Errors AuthFunction": "AWS/Lambda", "Errors CollectFunction": "AWS/Lambda", "Errors DispatchFunction": "AWS/Lambda",
+		"Throttles AuthFunction": "AWS/Lambda", "Throttles CollectFunction": "AWS/Lambda", "Throttles DispatchFunction": "AWS/Lambda",
+		"Duration DispatchFunction":                                  "AWS/Lambda",
+		"ApproximateNumberOfMessagesVisible DispatchDeadLetterQueue": "AWS/SQS",
+		"ApproximateAgeOfOldestMessage DispatchQueue":                "AWS/SQS",
+		"pushnode_lease_events_total_lost pushnode":                  "pushcluster",
+		"UnHealthyHostCount NodeTargets":                             "AWS/ApplicationELB",
+	}
+	got := make(map[string]string)
+	for name, a := range tpl.of("AWS::CloudWatch::Alarm") {
+		of := show(list(a.Properties["Dimensions"])[0].(map[string]any)["Value"])
+		for _, cut := range []string{`{"Ref":"`, `{"Fn::GetAtt":["`, `"`} {
+			of = strings.TrimPrefix(of, cut)
+		}
+		of, _, _ = strings.Cut(of, `"`)
+		got[fmt.Sprint(a.Properties["MetricName"], " ", of)] = fmt.Sprint(a.Properties["Namespace"])
+		if a.Properties["AlarmActions"] == nil || a.Properties["TreatMissingData"] != "notBreaching" {
+			t.Errorf("%s tells nobody, or is raised where nothing happens", name)
+		}
+	}
+	if show(got) != show(want) {
+		t.Errorf("alarms watch %s, want %s", show(got), show(want))
+	}
+}
+
+func TestTemplateHttpApi(t *testing.T) {
+	tpl := readTemplate(t)
+	stage, api := tpl.Resources["HttpApiStage"].Properties, tpl.Resources["HttpApi"].Properties
+	if stage["AccessLogSettings"] == nil || !strings.Contains(show(stage["DefaultRouteSettings"]), `"ThrottlingRateLimit":{"Ref":"ThrottleRate"}`) {
+		t.Errorf("the stage has no access log or no limit: %s", show(stage))
+	}
+	if cors := show(api["CorsConfiguration"]); strings.Contains(cors, `"*"`) || !strings.Contains(cors, `"AllowOrigins":{"Ref":"CorsOrigins"}`) {
+		t.Errorf("pages of any origin may call the API: %s", cors)
+	}
+	// Of Auth only the minting of tokens has a route; everything else is Collect's.
+	var routes []string
+	for _, r := range tpl.of("AWS::ApiGatewayV2::Route") {
+		routes = append(routes, fmt.Sprint(r.Properties["RouteKey"], " ", show(r.Properties["Target"])))
+	}
+	slices.Sort(routes)
+	if got, want := strings.Join(routes, "; "), `$default {"Fn::Sub":"integrations/${CollectIntegration}"}; POST /v1/tokens {"Fn::Sub":"integrations/${AuthIntegration}"}`; got != want {
+		t.Errorf("the routes are %s, want %s", got, want)
+	}
+}
