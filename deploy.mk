@@ -57,7 +57,7 @@ node-image: ## the push node's image (ARCH=arm64, NODE_IMAGE=pushnode:latest)
 localstack-up: ## LocalStack on this machine, without its image (root; Debian)
 	@$(LOCALSTACK) up
 
-# Deploys with sam, breaks it, takes it down: six minutes, and what was not
+# Deploys with sam, breaks it, takes it down: TIME minutes, and what was not
 # installed before.
 localstack-test: localstack-up $(AWS_TOOLS)/.done $(JS)/node_modules/.package-lock.json ## the whole cluster on LocalStack: deploy, push, break, delete
 	$(GO) test -count=1 -tags localstack -timeout 25m -run 'TestLocalStack|TestSamLocalInvoke' -v ./localstack/cloud
@@ -89,8 +89,14 @@ sam-invoke: sam-base-image $(AWS_TOOLS)/.done ## one function with its sample ev
 		--skip-pull-image --env-vars .local/sam-env.json --parameter-overrides Architecture=x86_64 \
 		--event functions/$(shell echo $(F) | tr '[:upper:]' '[:lower:]')/testdata/event.json
 
-.PHONY: deps-check
+.PHONY: deps-check vuln
 deps-check: ## go.mod and go.sum: verified, and tidy
-	$(GO) mod verify
-	$(GO) mod tidy -diff
-	cd localstack/ferretdb && $(GO) mod verify && $(GO) mod tidy -diff
+	@set -e; for dir in . localstack/ferretdb bench/peers/centrifuge; do \
+		echo "$$dir: go mod verify, go mod tidy -diff"; (cd $$dir && $(GO) mod verify && $(GO) mod tidy -diff); done
+
+# Its database is on the internet, which not every machine reaches.
+GOVULNDB ?= https://vuln.go.dev
+vuln: ## known holes in the code that we call, where GOVULNDB can be reached
+	@if curl -fs --max-time 20 -o /dev/null $(GOVULNDB)/index/db.json; \
+		then GOVULNDB=$(GOVULNDB) $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...; \
+		else echo "govulncheck: its database at $(GOVULNDB) cannot be reached from here, so nothing was looked up"; fi
