@@ -15,11 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"pushcluster/functions/collect/address"
 	"pushcluster/functions/collect/callback"
 	"pushcluster/functions/collect/collectfn"
+	"pushcluster/functions/collect/limit"
 	"pushcluster/functions/collect/rule"
 	"pushcluster/functions/collect/source"
 	"pushcluster/shared/handoff"
+	"pushcluster/shared/registry"
 	"pushcluster/shared/secret"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/signature"
@@ -29,16 +32,19 @@ import (
 
 // Config is Collect's environment.
 type Config struct {
-	Listen         string         `env:"LISTEN" envDefault:":8702" help:"address of the public port: the API, /healthz, /readyz"`
-	InternalListen string         `env:"INTERNAL_LISTEN" envDefault:":8802" help:"address of the internal port: /metrics, profiles"`
-	LogLevel       slog.Level     `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
-	StoreURL       string         `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
-	DispatchURL    string         `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
-	DispatchRPCURL string         `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
-	APIKeys        secret.Keys    `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
-	Sources        string         `env:"SOURCES" help:"path of the file that says who may post webhooks and what becomes of them; empty: only those of PUT /v1/sources"`
-	CallbackAllow  []netip.Prefix `env:"CALLBACK_ALLOW" help:"networks of your own that callbacks of sources may go to, as 10.0.0.0/8,fd00::/8; empty: the Internet alone"`
-	SigningSecrets secret.List    `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
+	Listen         string           `env:"LISTEN" envDefault:":8702" help:"address of the public port: the API, /healthz, /readyz"`
+	InternalListen string           `env:"INTERNAL_LISTEN" envDefault:":8802" help:"address of the internal port: /metrics, profiles"`
+	LogLevel       slog.Level       `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
+	StoreURL       string           `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
+	DispatchURL    string           `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
+	DispatchRPCURL string           `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
+	APIKeys        secret.Keys      `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
+	Sources        string           `env:"SOURCES" help:"path of the file that says who may post webhooks and what becomes of them; empty: only those of PUT /v1/sources"`
+	CallbackAllow  []netip.Prefix   `env:"CALLBACK_ALLOW" help:"networks of your own that callbacks of sources may go to, as 10.0.0.0/8,fd00::/8; empty: the Internet alone"`
+	APILimits      limit.Keys       `env:"API_LIMITS" help:"NAME:RATE or NAME:RATE:BURST,… of how often the holder of each API key may ask, as shop:100/s:200; * is every other name; empty: as often as they like"`
+	RedisURL       string           `env:"REDIS_URL" secret:"true" help:"where limits are counted: redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master; empty: each process counts by itself"`
+	TrustedProxies address.Prefixes `env:"TRUSTED_PROXIES" help:"networks of the proxies before this program, whose X-Forwarded-For says where a webhook comes from; empty: none is believed"`
+	SigningSecrets secret.List      `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 }
 
 // Check returns what is wrong with c as a whole.
@@ -58,6 +64,14 @@ func (c *Config) Check() error {
 	}
 	if c.APIKeys.Len() == 0 {
 		errs = append(errs, errors.New("API_KEYS: there is no key in it"))
+	}
+	if err := c.APILimits.Check(c.APIKeys.Has); err != nil {
+		errs = append(errs, fmt.Errorf("API_LIMITS: %w", err))
+	}
+	if c.RedisURL != "" {
+		if err := registry.CheckURL(c.RedisURL); err != nil {
+			errs = append(errs, fmt.Errorf("REDIS_URL: %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -102,7 +116,16 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("DISPATCH_RPC_URL: %w", err)
 	}
-	collectConfig := collectfn.Config{Keys: cfg.APIKeys}
+	collectConfig := collectfn.Config{Keys: cfg.APIKeys, KeyLimits: cfg.APILimits, Proxies: cfg.TrustedProxies}
+	if cfg.RedisURL != "" {
+		registry.LogTo(log)
+		limiter, err := registry.OpenLimiter(cfg.RedisURL, serve.Pool(ctx))
+		if err != nil {
+			return fmt.Errorf("REDIS_URL: %w", err)
+		}
+		defer limiter.Close()
+		collectConfig.Limits = limit.NewShared(limiter, nil)
+	}
 	if asker != nil {
 		defer asker.Close()
 		collectConfig.Questions = asker
@@ -122,7 +145,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	callbacks := callback.New(callback.Config{}, st, sources, poster, log, reg)
 	public := serve.Wrap("public", collect, log, reg)
 	emf := telemetry.NewEMF(stderr, "collect", reg, log, "collect_messages_total/outcome", "collect_requests_refused_total",
-		"collect_outbox_total/reason", "collect_handoff_seconds", "collect_webhooks_total/outcome", "collect_callbacks_total/outcome", "serve_panics_total")
+		"collect_outbox_total/reason", "collect_handoff_seconds", "collect_webhooks_total/outcome", "collect_limits_total/outcome", "collect_callbacks_total/outcome", "serve_panics_total")
 	events := serve.Events{HTTP: public, Schedule: callbacks, After: emf.Flush}
 	g, ctx := errgroup.WithContext(ctx)
 	if !serve.OnLambda(ctx) { // there the schedule stands in for it

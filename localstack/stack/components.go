@@ -13,7 +13,7 @@ import (
 	"pushcluster/functions/auth/authfn"
 	"pushcluster/functions/collect/callback"
 	"pushcluster/functions/collect/collectfn"
-
+	"pushcluster/functions/collect/limit"
 	"pushcluster/functions/dispatch/dispatchfn"
 	"pushcluster/localstack/page"
 	"pushcluster/pushnode/node"
@@ -21,6 +21,7 @@ import (
 	"pushcluster/shared/handoff"
 
 	"pushcluster/shared/nodeclient"
+	"pushcluster/shared/registry"
 	"pushcluster/shared/signature"
 	"pushcluster/shared/telemetry"
 	"pushcluster/shared/token"
@@ -61,12 +62,18 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 		return err
 	}
 	defer asker.Close()
+	limiter, err := registry.OpenLimiter(s.redisURL, 0)
+	if err != nil {
+		return err
+	}
+	defer limiter.Close()
 	sources, sourcesFile, closeSecrets, err := s.openSources(ctx, l)
 	if err != nil {
 		return err
 	}
 	defer closeSecrets()
-	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker, Sources: sources, Stored: sources}, l.store, dispatch, l.log, l.prom)
+	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker, Sources: sources, Stored: sources,
+		Limits: limit.NewShared(limiter, nil)}, l.store, dispatch, l.log, l.prom)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ const (
 	CodeSignatureEarly   Code = "signature_early"   // 401 webhook signed too far in the future
 
 	CodeForbiddenOrigin  Code = "forbidden_origin"   // 403 a page from elsewhere
+	CodeAddressForbidden Code = "address_forbidden"  // 403 a webhook from where its source does not post from
 	CodeNotFound         Code = "not_found"          // 404
 	CodeMethodNotAllowed Code = "method_not_allowed" // 405
 
@@ -69,6 +70,7 @@ var problemTitles = map[Code]struct {
 	CodeSignatureStale:   {401, "The request was signed outside the time window"},
 	CodeSignatureEarly:   {401, "The webhook was signed too far in the future"},
 	CodeForbiddenOrigin:  {403, "The page's origin is not allowed"},
+	CodeAddressForbidden: {403, "The address is not allowed"},
 	CodeNotFound:         {404, "There is no such thing"},
 	CodeMethodNotAllowed: {405, "The method is not allowed here"},
 	CodeConflict:         {409, "The present state does not allow this"},

@@ -19,6 +19,9 @@
 //	                                empty id the state of the log
 //	push:{<ch>}:routes  hash        node id → registration             the node; Dispatch     Keep after the last registration
 //	                                                                   removes, fenced
+//	push:limit:{<s>}:<n> string     when the subject s will have       Limiter                at that time
+//	                                spent nothing of its limit n,
+//	                                in Redis' µs
 //
 // The state of a log reads "<id> <entries> <bytes> <ms>": its newest entry, how
 // much it holds, and when it was last brought within its bounds, which is when it

@@ -95,7 +95,7 @@ func BenchmarkWebhook(b *testing.B) {
 		if len(list) != 1 || len(list[0].drafts) != 2 {
 			b.Fatalf("mapped to %+v", list)
 		}
-		if records := newReceived(req, body, false, d, hidden).records(d, list); len(records) != 1 {
+		if records := h.newReceived(req, body, false, d, hidden).records(d, list); len(records) != 1 {
 			b.Fatalf("%d records", len(records))
 		}
 	}

@@ -44,6 +44,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushcluster/functions/collect/address"
+	"pushcluster/functions/collect/limit"
 	"pushcluster/shared/push"
 	"pushcluster/shared/secret"
 	"pushcluster/shared/serve"
@@ -62,6 +64,9 @@ type Config struct {
 	Questions Questions        // nil: what needs nodes is answered 503
 	Sources   Sources          // of webhooks; nil: there are none
 	Stored    StoredSources    // those of Sources that the API may change; nil: none
+	Limits    Limits           // judges requests; nil: a limit is of this process alone
+	KeyLimits limit.Keys       // how often the holders of Keys may ask
+	Proxies   address.Prefixes // whose X-Forwarded-For tells where a request comes from
 	Now       func() time.Time // nil means time.Now
 	Chance    func() float64   // a number from 0 to 1, 1 not included; nil means rand.Float64
 }
@@ -111,7 +116,7 @@ type Handler struct {
 	metrics *metrics
 	mux     *http.ServeMux
 
-	dispatch, outbox, kept, questions, deliveries, callbacks, backlog lapse // what is away at the moment, for the log
+	dispatch, outbox, kept, questions, deliveries, callbacks, backlog, limits lapse // what is away at the moment, for the log
 
 	refused refusals
 	long    chan struct{} // holds one for each long order under way
@@ -127,6 +132,9 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Limits == nil {
+		cfg.Limits = limit.NewLocal(cfg.Now)
+	}
 	if cfg.Chance == nil {
 		cfg.Chance = rand.Float64
 	}
@@ -137,6 +145,7 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	h.dispatch.what, h.outbox.what, h.kept.what, h.questions.what = "hand-off to dispatch", "outbox", "store", "questions to dispatch"
 	h.deliveries.what, h.callbacks.what = "store of deliveries", "store of callbacks"
 	h.backlog.what = "look for a backlog in the outbox"
+	h.limits.what = "limits; requests pass unjudged"
 	// Dispatch being away does not make Collect unready: there is the outbox.
 	health := serve.Health(log, serve.Check{Name: "store", Probe: st.Ping})
 	h.mux.Handle("GET /healthz", health)
@@ -184,11 +193,16 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, p *push.Problem
 }
 
 // holder returns the name of the API key that r carries; ok is false if it has
-// none that counts, and r is answered.
+// none that counts, or asks too often, and r is answered.
 func (h *Handler) holder(w http.ResponseWriter, r *http.Request) (name string, ok bool) {
 	name, ok = h.cfg.Keys.Holder(r.Header)
 	if !ok {
 		h.refuse(w, r, push.NewProblem(push.CodeUnauthorized, "send an API key in X-API-Key or Authorization: Bearer"))
+		return "", false
 	}
-	return name, ok
+	if p := h.within(w, r, limitOfKey, name, h.cfg.KeyLimits.Of(name)); p != nil {
+		h.refuse(w, r, p)
+		return "", false
+	}
+	return name, true
 }

@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"sync"
 	"time"
 
+	"pushcluster/functions/collect/address"
 	"pushcluster/functions/collect/rule"
 	"pushcluster/functions/collect/source"
 	"pushcluster/shared/push"
@@ -79,9 +79,9 @@ type received struct {
 	whole  bool // small enough to be kept
 }
 
-func newReceived(r *http.Request, body []byte, batch bool, d *delivery, hidden []string) *received {
+func (h *Handler) newReceived(r *http.Request, body []byte, batch bool, d *delivery, hidden []string) *received {
 	raw := &received{body: body, batch: batch}
-	raw.detail = deliveryDetail{Remote: remoteHost(r), Headers: d.in.Headers, Hidden: hidden, Query: d.in.Query, Size: len(body), Verified: true}
+	raw.detail = deliveryDetail{Remote: h.remote(r), Headers: d.in.Headers, Hidden: hidden, Query: d.in.Query, Size: len(body), Verified: true}
 	size := 0
 	for name, value := range d.in.Headers {
 		size += len(name) + len(value)
@@ -250,7 +250,7 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, src *source.S
 	if ok && src.Retain > 0 {
 		visible, hidden := visibleHeaders(r.Header, src.Receiver.Scheme())
 		in := rule.Input{Headers: visible, Query: firstQuery(r), ReceivedAt: now}
-		raw := newReceived(r, body, false, &delivery{source: src, in: in}, hidden)
+		raw := h.newReceived(r, body, false, &delivery{source: src, in: in}, hidden)
 		detail := raw.detail
 		detail.drop(body)
 		if raw.whole {
@@ -297,13 +297,13 @@ func (f *refusals) take(name string, now time.Time) (slot int, ok bool) {
 	return of.slot, true
 }
 
-// remoteHost returns the address that r came from, without its port.
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return ""
+// remote returns the address that r came from, behind the proxies that are
+// trusted; "" where none is to be had.
+func (h *Handler) remote(r *http.Request) string {
+	if from := address.Of(r, h.cfg.Proxies); from.IsValid() {
+		return from.String()
 	}
-	return host
+	return ""
 }
 
 // revive returns a kept delivery as it came, with its event. A problem says why

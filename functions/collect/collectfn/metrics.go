@@ -17,6 +17,8 @@ type metrics struct {
 	deliveries     *prometheus.CounterVec
 	replays        *prometheus.CounterVec
 	commands       *prometheus.CounterVec
+	limits         *prometheus.CounterVec
+	sources        sourceMetrics
 	handoffSeconds prometheus.Histogram
 }
 
@@ -59,6 +61,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "collect_commands_total",
 			Help: "Commands of the Centrifugo server API, by method (request: refused as a whole) and outcome: ok, or the code of the error."},
 			[]string{"method", "outcome"}),
+		limits: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "collect_limits_total",
+			Help: "Requests that have a limit, by whose it is (source, key) and outcome: passed, refused, or unjudged because Redis is away."},
+			[]string{"of", "outcome"}),
+		sources: newSourceMetrics(f),
 		handoffSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "collect_handoff_seconds", Help: "Time to hand messages to Dispatch, confirmed or not.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
@@ -69,4 +76,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) message(code push.Code) { m.messages.WithLabelValues(string(code)).Inc() }
 
 // webhook counts a delivery of a source.
-func (m *metrics) webhook(source, outcome string) { m.webhooks.WithLabelValues(source, outcome).Inc() }
+func (m *metrics) webhook(source, outcome string) {
+	m.webhooks.WithLabelValues(m.sources.label(source), outcome).Inc()
+}

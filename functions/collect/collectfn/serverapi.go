@@ -88,6 +88,10 @@ func (h *Handler) apiRequest(w http.ResponseWriter, r *http.Request) (q request,
 			"send an API key in X-API-Key or Authorization: apikey"))
 		return q, nil, false
 	}
+	if p := h.within(w, r, limitOfKey, sender, h.cfg.KeyLimits.Of(sender)); p != nil {
+		h.refuseAPI(w, p.Status, centrifugo.OfProblem(p))
+		return q, nil, false
+	}
 	body, p := serve.Body(w, r, MaxBody)
 	if p != nil {
 		h.refuseAPI(w, p.Status, centrifugo.OfProblem(p))

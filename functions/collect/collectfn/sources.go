@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"pushcluster/functions/collect/limit"
 	"pushcluster/functions/collect/rule"
 	"pushcluster/functions/collect/source"
 	"pushcluster/shared/push"
@@ -38,6 +39,8 @@ type sourceAnswer struct {
 	Secrets   int             `json:"secrets"` // how many
 	Retain    string          `json:"retain"`  // how long deliveries are kept; "0s": not at all
 	Callback  *callbackAnswer `json:"callback,omitempty"`
+	Limit     []rateAnswer    `json:"limit,omitempty"`
+	Addresses []string        `json:"addresses,omitempty"`
 	Rules     []ruleAnswer    `json:"rules"`
 	UpdatedAt time.Time       `json:"updated_at,omitzero"` // of one from the api
 }
@@ -46,6 +49,12 @@ type sourceAnswer struct {
 type callbackAnswer struct {
 	URL    string   `json:"url"`
 	Events []string `json:"events"`
+}
+
+// A rateAnswer is one limit of a source, as it is written.
+type rateAnswer struct {
+	Rate  string `json:"rate"`
+	Burst int    `json:"burst"`
 }
 
 type ruleAnswer struct {
@@ -175,6 +184,12 @@ func (h *Handler) describe(ctx context.Context, src *source.Source) sourceAnswer
 	}
 	if c := src.Callback; c != nil {
 		a.Callback = &callbackAnswer{c.URL, c.Events}
+	}
+	for _, r := range src.Limits {
+		a.Limit = append(a.Limit, rateAnswer{limit.Text(r), r.Burst})
+	}
+	for _, network := range src.Addresses {
+		a.Addresses = append(a.Addresses, network.String())
 	}
 	for _, r := range src.Rules {
 		spec := r.Spec()

@@ -35,7 +35,7 @@ type deliveryAnswer struct {
 // verified, and nothing is hashed that is over the limit.
 func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 	src, ok := h.source(w, r)
-	if !ok {
+	if !ok || !h.admit(w, r, src) {
 		return
 	}
 	body, p := serve.Body(w, r, MaxBody)
@@ -48,6 +48,7 @@ func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 		h.turnAway(w, r, src, src.Receiver.Problem(err), body, false)
 		return
 	}
+	h.metrics.verified(src.Name)
 	events, isBatch, p := readEvents(r.Header, body, src.Receiver)
 	if p != nil {
 		h.turnAway(w, r, src, p, body, true)
@@ -56,7 +57,7 @@ func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 	visible, hidden := visibleHeaders(r.Header, src.Receiver.Scheme())
 	in := rule.Input{Source: src.Name, Headers: visible, Query: firstQuery(r), ReceivedAt: now}
 	d := delivery{source: src, in: in, trace: telemetry.Trace(r.Header)}
-	raw := newReceived(r, body, isBatch, &d, hidden)
+	raw := h.newReceived(r, body, isBatch, &d, hidden)
 	if !isBatch {
 		if a, asked := src.Receiver.Challenge(events[0].body); asked {
 			h.keepChallenge(r.Context(), &d, raw, events[0])
@@ -107,6 +108,7 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, even
 		h.refuseWebhook(w, r, d.source, failed)
 		return
 	}
+	h.metrics.sent(d.source.Name, len(drafts)-repeats)
 	repeated := len(drafts) > 0 && repeats == len(drafts)
 	if repeated {
 		w.Header().Set(headerReplayed, "true")
@@ -180,10 +182,15 @@ func (h *Handler) acceptFirst(ctx context.Context, drafts []*draft, beside func(
 
 // handshake answers a sender of CloudEvents that asks for leave to send.
 func (h *Handler) handshake(w http.ResponseWriter, r *http.Request) {
-	if _, ok := h.source(w, r); !ok {
+	src, ok := h.source(w, r)
+	if !ok {
 		return
 	}
-	a, ok := signature.Handshake(r.Header, 0)
+	if !h.allowed(r, src) {
+		h.refuse(w, r, push.NewProblem(push.CodeAddressForbidden, "this source does not take webhooks from your address"))
+		return
+	}
+	a, ok := signature.Handshake(r.Header, perMinute(src))
 	if !ok {
 		h.refuse(w, r, push.NewProblem(push.CodeBadRequest, "OPTIONS is for the handshake of CloudEvents, with WebHook-Request-Origin"))
 		return
@@ -213,6 +220,7 @@ func (h *Handler) source(w http.ResponseWriter, r *http.Request) (*source.Source
 // refuseWebhook answers with a problem and counts it under its source.
 func (h *Handler) refuseWebhook(w http.ResponseWriter, r *http.Request, src *source.Source, p *push.Problem) {
 	h.metrics.webhook(src.Name, string(p.Code))
+	h.metrics.refusedOf(src.Name, p.Code)
 	h.refuse(w, r, p)
 }
 

@@ -145,7 +145,7 @@ func (p *parse) file(root ast.Node, set *Set) {
 
 func (p *parse) source(name string, node ast.Node, path string) *Source {
 	s := &Source{Name: name}
-	m, ok := p.mapping(node, path, []string{"verify", "custom", "secrets", "retired", "retain", "callback", "rules"})
+	m, ok := p.mapping(node, path, []string{"verify", "custom", "secrets", "retired", "retain", "callback", "limit", "addresses", "rules"})
 	if !ok {
 		return s
 	}
@@ -160,6 +160,7 @@ func (p *parse) source(name string, node ast.Node, path string) *Source {
 	}
 	s.Retain = p.retain(m)
 	s.Callback = p.callback(m)
+	s.Limits, s.Addresses = p.limits(m), p.addresses(m)
 	s.Rules = p.rules(m)
 	return s
 }

@@ -26,8 +26,10 @@ import (
 	"slices"
 	"time"
 
+	"pushcluster/functions/collect/address"
 	"pushcluster/functions/collect/rule"
 	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
 	"pushcluster/shared/signature"
 )
 
@@ -57,6 +59,10 @@ type Source struct {
 	// Callback is where the source is told what became of its messages; nil: it
 	// is not.
 	Callback *Callback
+	// Limits are how often it may post; none: as often as it likes.
+	Limits []registry.Rate
+	// Addresses are where it may post from; nil: anywhere.
+	Addresses address.Prefixes
 	// UpdatedAt is when a source of the store was put there; zero for the file's.
 	UpdatedAt time.Time
 }
