@@ -47,17 +47,19 @@ sam-build: $(AWS_TOOLS)/.done ## the three functions, to .aws-sam/build (ARCH=ar
 # container has no file to share.
 NODE_IMAGE ?= pushnode:latest
 CA_BUNDLE ?= $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
-.PHONY: node-image
-node-image: ## the push node's image (ARCH=arm64, NODE_IMAGE=pushnode:latest)
+.PHONY: node-image node-files
+node-image: node-files ## the push node's image (ARCH=arm64, NODE_IMAGE=pushnode:latest)
+	docker build --quiet --platform linux/$(LAMBDA_GOARCH) --tag $(NODE_IMAGE) --file pushnode/Dockerfile .local/image
+
+node-files:
 	@mkdir -p .local/image
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(LAMBDA_GOARCH) $(GO) build -trimpath -tags $(SMALL_TAGS) -ldflags='-s -w' -o .local/image/pushnode ./pushnode
 	@cat "$(CA_BUNDLE)" $(CA_EXTRA) > .local/image/ca-certificates.crt
-	docker build --quiet --platform linux/$(LAMBDA_GOARCH) --tag $(NODE_IMAGE) --file pushnode/Dockerfile .local/image
 
 localstack-up: ## LocalStack on this machine, without its image (root; Debian)
 	@$(LOCALSTACK) up
 
-# Deploys with sam, breaks it, takes it down: TIME minutes, and what was not
+# Deploys with sam, breaks it, takes it down: six minutes, and what was not
 # installed before.
 localstack-test: localstack-up $(AWS_TOOLS)/.done $(JS)/node_modules/.package-lock.json ## the whole cluster on LocalStack: deploy, push, break, delete
 	$(GO) test -count=1 -tags localstack -timeout 25m -run 'TestLocalStack|TestSamLocalInvoke' -v ./localstack/cloud
