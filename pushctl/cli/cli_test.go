@@ -28,7 +28,7 @@ func TestComplete(t *testing.T) {
 		"after flags":        {[]string{"--json", "--url", "x", "parked", "d"}, []string{"discard"}},
 		"after a short flag": {[]string{"send", "-u", "42", "--te"}, []string{"--text"}},
 		"a flag's value":     {[]string{"nodes", "--color", ""}, []string{"auto", "always", "never"}},
-		"a value behind =":   {[]string{"nodes", "--color=n"}, []string{"never"}},
+		"a value behind =":   {[]string{"nodes", "--color=n"}, []string{"--color=never"}},
 		"a file":             {[]string{"sources", "check", ""}, nil},
 		"a free value":       {[]string{"send", "--text", "st"}, nil},
 		"a place":            {[]string{"completion", "b"}, []string{"bash"}},

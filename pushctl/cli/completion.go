@@ -70,10 +70,15 @@ func complete(root *kong.Node, words []string) []string {
 		return among(last, flag.Value)
 	}
 	if name, value, ok := strings.Cut(last, "="); ok && strings.HasPrefix(name, "--") {
-		if f := flagOf(node, name); f != nil {
-			return among(value, f.Value)
+		f := flagOf(node, name)
+		if f == nil {
+			return nil
 		}
-		return nil
+		var found []string
+		for _, one := range among(value, f.Value) {
+			found = append(found, name+"="+one)
+		}
+		return found
 	}
 	var found []string
 	add := func(name, help string) {
