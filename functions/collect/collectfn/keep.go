@@ -172,7 +172,7 @@ func (h *Handler) keep(ctx context.Context, src *source.Source, records []store.
 	err := h.store.PutDeliveries(ctx, records)
 	h.deliveries.note(h.log, err)
 	if err != nil {
-		h.metrics.deliveries.WithLabelValues(src.Name, "failed").Add(float64(len(records)))
+		h.metrics.delivery(src.Name, "failed", len(records))
 		return false
 	}
 	chance := 0.0
@@ -181,7 +181,7 @@ func (h *Handler) keep(ctx context.Context, src *source.Source, records []store.
 		if records[i].Body == nil {
 			what = "hash"
 		}
-		h.metrics.deliveries.WithLabelValues(src.Name, what).Inc()
+		h.metrics.delivery(src.Name, what, 1)
 		chance += max(1.0/trimEvery, float64(records[i].Size())/trimBytes)
 	}
 	// By chance, because what other processes kept is not known here.
@@ -198,7 +198,7 @@ func (h *Handler) trim(ctx context.Context, name string) {
 	defer cancel()
 	n, err := h.store.TrimDeliveries(ctx, name, maxKept, maxKeptBytes)
 	h.deliveries.note(h.log, err)
-	h.metrics.deliveries.WithLabelValues(name, "trimmed").Add(float64(n))
+	h.metrics.delivery(name, "trimmed", n)
 }
 
 // parkUnsent has deliveries wait for a replay whose messages are stored, but

@@ -79,3 +79,8 @@ func (m *metrics) message(code push.Code) { m.messages.WithLabelValues(string(co
 func (m *metrics) webhook(source, outcome string) {
 	m.webhooks.WithLabelValues(m.sources.label(source), outcome).Inc()
 }
+
+// delivery counts records of deliveries of a source.
+func (m *metrics) delivery(source, done string, records int) {
+	m.deliveries.WithLabelValues(m.sources.label(source), done).Add(float64(records))
+}

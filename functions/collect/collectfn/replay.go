@@ -158,6 +158,13 @@ func (run *replaying) run(ctx context.Context, page []store.Delivery) ([]replaye
 			return nil, o.problem
 		}
 	}
+	sent := 0
+	for _, o := range outcomes {
+		if !o.repeat {
+			sent++
+		}
+	}
+	h.metrics.sent(run.src.Name, sent)
 	lines := make([]replayed, len(list))
 	var judged []store.Delivery
 	for i, one := range list {
@@ -165,7 +172,7 @@ func (run *replaying) run(ctx context.Context, page []store.Delivery) ([]replaye
 		if one.line.Outcome != resultSkipped {
 			judged = append(judged, one.judge(h.now()))
 		}
-		h.metrics.replays.WithLabelValues(run.src.Name, one.line.Outcome).Inc()
+		h.metrics.replays.WithLabelValues(h.metrics.sources.label(run.src.Name), one.line.Outcome).Inc()
 		lines[i] = one.line
 	}
 	err := h.store.JudgeDeliveries(context.WithoutCancel(ctx), judged)
