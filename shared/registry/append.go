@@ -70,7 +70,8 @@ type Route struct {
 
 // Append gives each item its place in its channel's log, in one pipeline (in
 // several, if there are thousands) and in the order of items, and returns the places with each channel's routes. A
-// message that the log still holds keeps its place. All offsets of the answer
+// message that the log still holds keeps its place. An item that fails fails
+// those behind it in its channel, too. All offsets of the answer
 // are above the floor and below the ceiling of the one term they belong to;
 // only an offset that came in as Placed may be below the floor.
 //
@@ -143,7 +144,8 @@ type appending struct {
 	term     push.Term
 	items    []Item
 	payloads map[*push.Message][]byte
-	ask      []bool // by item: whether nothing may be appended that the log does not know
+	ask      []bool           // by item: whether nothing may be appended that the log does not know
+	after    []push.MessageID // by item: which message must be in the log before, "" for none
 	results  []AppendedItem
 }
 
@@ -151,7 +153,7 @@ type appending struct {
 // that was read before them in the same pipelines: t's, unless some were
 // appended when that was gone already.
 func (r *Registry) appendOnce(ctx context.Context, t push.Term, items []Item, payloads map[*push.Message][]byte) ([]AppendedItem, string, error) {
-	a := &appending{t, items, payloads, asking(t, items), make([]AppendedItem, len(items))}
+	a := &appending{t, items, payloads, asking(t, items), following(items), make([]AppendedItem, len(items))}
 	all := make([]int, len(items))
 	for i := range all {
 		all[i] = i
@@ -266,12 +268,12 @@ func (r *Registry) appendArgs(a *appending, group []int) []any {
 	args = append(args, uint64(a.term.Floor))
 	for _, i := range group {
 		it, special := &a.items[i], ""
-		if a.ask[i] || it.Placed != 0 || it.Above != 0 {
+		if a.ask[i] || it.Placed != 0 || it.Above != 0 || a.after[i] != "" {
 			ask := 0
 			if a.ask[i] {
 				ask = 1
 			}
-			special = fmt.Sprintf("%d %d %d", ask, it.Placed, it.Above)
+			special = fmt.Sprintf("%d %d %d %s", ask, it.Placed, it.Above, a.after[i])
 		}
 		args = append(args, a.payloads[it.Message], special)
 	}
@@ -298,6 +300,25 @@ func asking(t push.Term, items []Item) []bool {
 		held[it.Channel] = true
 	}
 	return ask
+}
+
+// following returns for each item the message that comes before it in its
+// channel. If Redis refused that one, because it was full at that moment or did
+// not know the script yet, this one must not be appended: it would overtake.
+func following(items []Item) []push.MessageID {
+	after := make([]push.MessageID, len(items))
+	if len(items) == 1 {
+		return after
+	}
+	last := make(map[push.Channel]push.MessageID, len(items))
+	for i := range items {
+		it := &items[i]
+		after[i] = last[it.Channel]
+		if it.Placed == 0 { // else the inbox has it, and the log may not
+			last[it.Channel] = it.Message.ID
+		}
+	}
+	return after
 }
 
 // A script is a Lua script and what Redis calls it.

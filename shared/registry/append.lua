@@ -5,9 +5,10 @@
 -- KEYS  for each item: log, seen, routes, all of one channel and so of one slot
 -- ARGV  1 the term's floor, and for each item:
 --       the message in the binary form of package push
---       "", or: "ASK PLACED ABOVE", where ASK is 1 to append nothing that is not
---       known here and answer "ask"; PLACED is the offset that the inbox has the
---       message at, or 0: append nothing then; the offset must be above ABOVE
+--       "", or: "ASK PLACED ABOVE AFTER", where ASK is 1 to append nothing that is
+--       not known here and answer "ask"; PLACED is the offset that the inbox has the
+--       message at, or 0: append nothing then; the offset must be above ABOVE; AFTER
+--       is a message that must be known here, or empty: else the item fails
 --
 -- Answer: for each item {what, id, prev, routes}; what is "new", "repeat" or "ask",
 -- id and prev are ids of the stream, or "0" for none. An item that fails is
@@ -84,14 +85,19 @@ end
 
 local function append(log, seen, routes, message, special)
   local name = message_id(message)
-  local found = call('HMGET', seen, '', name)
-  local state, known = found[1], found[2]
-  local above, ask, placed = floor, '0', 0
+  local above, ask, placed, after = floor, '0', 0, ''
   if special ~= '' then
     local p, a
-    ask, p, a = match(special, '^(%d) (%d+) (%d+)$')
+    ask, p, a, after = match(special, '^(%d) (%d+) (%d+) (.*)$')
     placed, above = tonumber(p), math.max(floor, tonumber(a))
   end
+  local found
+  if after == '' then
+    found = call('HMGET', seen, '', name)
+  else
+    found = call('HMGET', seen, '', name, after)
+  end
+  local state, known = found[1], found[2]
   if known then
     local ms, seq = match(known, '^(%d+)%-(%d+)$')
     if ms * 2048 + seq > above then
@@ -109,6 +115,7 @@ local function append(log, seen, routes, message, special)
     return {'repeat', format('%.0f-%.0f', (placed - seq) / 2048, seq), '0', call('HGETALL', routes)}
   end
   if ask == '1' then return {'ask', '0', '0', {}} end
+  if after ~= '' and not found[3] then error('the message before it was not appended', 0) end
 
   -- The state of the log is its newest id, how many entries and bytes it holds,
   -- and when it was tended. It outlives the log; without it the log tells.

@@ -310,3 +310,34 @@ func TestManyInOneMillisecond(t *testing.T) {
 		}
 	}
 }
+
+// What comes behind a message that Redis refused is refused, too, whatever its
+// id; what has its place keeps it.
+func TestAppendBehindWhatFailed(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		for _, id := range []string{"m1", "m2", "of two words", `100%\n"`, "0"} {
+			item := registry.Item{Channel: "#42", Message: message(id)}
+			got, err := b.AppendAfter(t.Context(), item, "refused")
+			if err != nil || got.Err == nil || got.Offset != 0 {
+				t.Errorf("%s behind what is not there = %+v, %v, want it refused", id, got, err)
+			}
+			if p := b.read(t, registry.LogQuery{Channel: "#42"}); len(p.Entries) != 0 {
+				t.Fatalf("the log has %d entries, want none", len(p.Entries))
+			}
+		}
+		last := ""
+		for _, id := range []string{"of two words", "0", `100%\n"`, "m"} {
+			if last == "" {
+				b.add(t, "#42", id)
+			} else if got, err := b.AppendAfter(t.Context(), registry.Item{Channel: "#42", Message: message(id)}, push.MessageID(last)); err != nil || got.Err != nil {
+				t.Errorf("%s behind %s = %+v, %v", id, last, got, err)
+			}
+			last = id
+		}
+		got, err := b.AppendAfter(t.Context(), registry.Item{Channel: "#42", Message: message("m"), Again: true}, "refused")
+		if err != nil || got.Err != nil || !got.Repeat {
+			t.Errorf("a repeat behind what was refused = %+v, %v, want its place", got, err)
+		}
+	})
+}

@@ -26,6 +26,10 @@ const (
 // errUnsettled means that the term changed, or offsets were taken, each time.
 var errUnsettled = errors.New("places do not settle")
 
+// errBehind means that a message before this one in its channel could not be
+// appended, so that this one was not either.
+var errBehind = errors.New("not appended: a message before it was not")
+
 // A duty is what the inbox is owed for a place.
 type duty uint8
 
@@ -210,8 +214,15 @@ func (b *batch) append(ctx context.Context, todo []int) error {
 		return err
 	}
 	b.term = first
+	refused := make(channelSet)
 	for _, i := range todo {
-		if b.places[i].at.Ask {
+		p := &b.places[i]
+		switch {
+		case p.at.Err != nil:
+			refused[p.channel] = true
+		case p.at.Ask && refused[p.channel]:
+			p.at = registry.AppendedItem{Err: errBehind}
+		case p.at.Ask:
 			asks = append(asks, i)
 		}
 	}
