@@ -269,7 +269,7 @@ func TestTemplateSecrets(t *testing.T) {
 	tpl := readTemplate(t)
 	want := map[string][]string{
 		"AuthRole":     {"ApiKeys", "SigningSecret", "StoreUrlSecretArn", "TokenKeys"},
-		"CollectRole":  {"ApiKeys", "SigningSecret", "StoreUrlSecretArn"},
+		"CollectRole":  {"ApiKeys", "RedisUrlSecretArn", "SigningSecret", "StoreUrlSecretArn"},
 		"DispatchRole": {"RedisUrlSecretArn", "SigningSecret", "StoreUrlSecretArn"},
 		"NodeRole":     {"RedisUrlSecretArn", "SigningSecret", "StoreUrlSecretArn"},
 	}
