@@ -95,7 +95,7 @@ func (w *world) afterAppend(hit func()) (disarm func()) {
 func (w *world) onDelivery(hit func()) (disarm func()) {
 	for _, n := range w.cluster.nodes {
 		n.delivery.inspect(func(toTarget bool, b []byte) verdict {
-			if toTarget && bytes.Contains(b, []byte("/v1/node/deliver")) {
+			if toTarget && delivers(b) {
 				hit()
 				return cut
 			}
@@ -107,6 +107,13 @@ func (w *world) onDelivery(hit func()) (disarm func()) {
 			n.delivery.inspect(nil)
 		}
 	}
+}
+
+// delivers reports whether b, which goes to a node, begins a request that brings
+// entries, or a frame of a stream, over which nothing else goes: a whole binary
+// frame with a mask (RFC 6455 section 5.2).
+func delivers(b []byte) bool {
+	return bytes.Contains(b, []byte("/v1/node/deliver")) || len(b) > 1 && b[0] == 0x82 && b[1]&0x80 != 0
 }
 
 // atRandom calls hit within 40 ms.

@@ -60,7 +60,7 @@ func parseURL(addr string) (*redis.UniversalOptions, error) {
 		return nil, errors.New("redis url: not a URL") // err would show the password
 	}
 	base, kind, _ := strings.Cut(u.Scheme, "+")
-	opts := &redis.UniversalOptions{}
+	opts := &redis.UniversalOptions{Protocol: 2} // in RESP3 the client looks for push messages before every reply; there are none
 	switch base {
 	case "redis":
 	case "rediss":
