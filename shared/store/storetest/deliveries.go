@@ -88,17 +88,23 @@ func testDeliveryAgain(t *testing.T, s store.Store) {
 	if n, err := s.CountReplay(t.Context(), "a", "d"); err != nil || n != 1 {
 		t.Fatalf("CountReplay = %d, %v, want 1", n, err)
 	}
-	// What is not settled is replaced, by the last of one call too.
+	// What is not settled is replaced, also by one without a body.
+	bare := delivery("d", time.Second)
+	bare.Detail, bare.Body = nil, nil
+	keep(t, s, bare)
+	bare.Receipts, bare.Replays = 2, 1
+	wantDelivery(t, s, bare)
+	// The last of one call counts.
 	third := delivery("d", 2*time.Minute)
 	third.Outcome, third.Settled, third.Body = "accepted", true, []byte("third")
 	keep(t, s, delivery("d", time.Minute), third)
-	third.Receipts, third.Replays = 3, 1
+	third.Receipts, third.Replays = 4, 1
 	wantDelivery(t, s, third)
 	// What is settled stays.
 	for range 2 {
 		keep(t, s, delivery("d", 3*time.Minute))
 	}
-	third.Receipts, third.LastAt = 5, base.Add(3*time.Minute)
+	third.Receipts, third.LastAt = 6, base.Add(3*time.Minute)
 	wantDelivery(t, s, third)
 	if got := deliveryIDs(t, s, store.DeliveriesQuery{Source: "a"}); !slices.Equal(got, []string{"d"}) {
 		t.Errorf("listed are %q, want d alone", got)
