@@ -43,7 +43,7 @@ func (s *Stack) Facts() (Facts, error) {
 	f := Facts{
 		Page: s.Page.URL, Auth: s.Auth.URL, Collect: s.Collect.URL, Dispatch: s.Dispatch.URL,
 		Nodes: []NodeURLs{}, APIKey: s.cfg.Keys.API, Token: text,
-		Sources: map[string]SourceFacts{"github": {URL: s.Collect.URL + "/v1/webhooks/github", Secret: s.cfg.Keys.GitHub}},
+		Sources: map[string]SourceFacts{"github": {URL: s.Collect.URL + "/v1/webhooks/github", Secret: s.secretOfGitHub()}},
 	}
 	for _, n := range s.Nodes() {
 		f.Nodes = append(f.Nodes, NodeURLs{Public: n.URL, Internal: n.Internal})

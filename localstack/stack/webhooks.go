@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -47,9 +48,16 @@ func (s *Stack) sourcesFile() (string, error) {
 	return path, errors.Join(err, f.Close())
 }
 
+// githubSecret is the variable whose value is the stack's own if the environment
+// has none.
+const githubSecret = "GITHUB_SECRET"
+
+// secretOfGitHub returns what GITHUB_SECRET stands for.
+func (s *Stack) secretOfGitHub() string { return cmp.Or(os.Getenv(githubSecret), s.cfg.Keys.GitHub) }
+
 // openSources reads the file of sources, to be followed by file.Run, and joins
-// those of the store to it. Its secrets may be the stack's own,
-// env:GITHUB_SECRET, or be found as Collect finds them.
+// those of the store to it. Its secrets are found as Collect finds them, but for
+// env:GITHUB_SECRET, which always is there.
 func (s *Stack) openSources(ctx context.Context, l *life) (sources *source.Live, file *source.File, closeSecrets func(), err error) {
 	path, err := s.sourcesFile()
 	if err != nil {
@@ -60,8 +68,8 @@ func (s *Stack) openSources(ctx context.Context, l *life) (sources *source.Live,
 		return nil, nil, nil, err
 	}
 	secrets := secret.NewResolver(func(name string) string {
-		if name == "GITHUB_SECRET" {
-			return s.cfg.Keys.GitHub
+		if name == githubSecret {
+			return s.secretOfGitHub()
 		}
 		return os.Getenv(name)
 	})
