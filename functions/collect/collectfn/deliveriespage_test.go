@@ -48,12 +48,9 @@ sources:
         data: '{"title": body.pull_request.title}'
 `
 	var r *rig
-	var server *httptest.Server
 	for i, one := range scripts {
 		if i%2 == 0 { // something is parked, and its rule repaired when that was seen
 			r = newRig(t)
-			server = httptest.NewServer(r.h)
-			t.Cleanup(server.Close)
 			r.load(strings.Replace(sources, "REVIEWERS", "requested_reviewers", 1))
 			r.set(func() { r.clock = time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC) })
 			deliveryOf(t, r.github("72d3162e-cc78-11e3-81ab-4c9367dc0958", "secret",
@@ -63,7 +60,9 @@ sources:
 		if i > 0 {
 			r.load(strings.Replace(sources, "REVIEWERS", "reviewers", 1))
 		}
+		server := httptest.NewServer(r.h)
 		out := script(t, t.TempDir(), []string{"KEY=sesame"}, strings.ReplaceAll(one, "http://127.0.0.1:8702", server.URL))
+		server.Close() // before the sources change
 		sameShape(t, one, values(t, out), values(t, answers[i]))
 	}
 }
