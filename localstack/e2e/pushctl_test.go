@@ -42,6 +42,7 @@ func TestPushctl(t *testing.T) {
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){
 				"eventually": eventually,
 				"park":       sg.park,
+				"parkback":   sg.parkCallback,
 				"hook":       sg.hook,
 			},
 			RequireExplicitExec: true,
@@ -83,6 +84,20 @@ func (sg *stage) park(ts *testscript.TestScript, neg bool, args []string) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	entry := store.ParkedEntry{Message: push.MessageID(args[0]), Attempts: 12, Reason: strings.TrimSpace(args[1]), At: now, Until: now.Add(time.Hour)}
 	ts.Check(sg.Store.ParkOutbox(context.Background(), []store.ParkedEntry{entry}))
+}
+
+// parkCallback parks the callback of a message, as is done with what has failed
+// for a day:
+//
+//	parkback ID REASON
+func (sg *stage) parkCallback(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: parkback ID REASON")
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	source, _, _ := strings.Cut(args[0], "/")
+	ts.Check(sg.Store.PutCallbacks(context.Background(), []store.Callback{{Message: push.MessageID(args[0]), Source: source,
+		State: store.CallbackParked, DueAt: now, Attempts: 150, FailingSince: now.Add(-25 * time.Hour), Reason: args[1], Until: now.Add(time.Hour)}}))
 }
 
 // hook posts a webhook to a source whose preset is gitlab and whose secret is

@@ -17,8 +17,24 @@ type Source struct {
 	From      string    `json:"from"` // "file" or "api"
 	Verify    string    `json:"verify"`
 	Secrets   int       `json:"secrets"`
+	Retain    string    `json:"retain"`
+	Callback  *Callback `json:"callback"`
+	Limit     []Rate    `json:"limit"`
+	Addresses []string  `json:"addresses"`
 	Rules     []Rule    `json:"rules"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// A Callback is where a source wants to be told what became of its messages.
+type Callback struct {
+	URL    string   `json:"url"`
+	Events []string `json:"events"`
+}
+
+// A Rate is one limit of what a source may send.
+type Rate struct {
+	Rate  string `json:"rate"`
+	Burst int    `json:"burst"`
 }
 
 // A Rule is one rule of a source, as it was written.

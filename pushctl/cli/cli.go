@@ -45,6 +45,7 @@ type grammar struct {
 	Deliveries deliveriesCmd `cmd:"" group:"Webhooks" help:"Tell what came of a source, and what its rules made of it."`
 	Replay     replayCmd     `cmd:"" group:"Webhooks" help:"Have deliveries go through the rules of now."`
 	DryRun     dryRunCmd     `cmd:"" group:"Webhooks" help:"Tell what other rules would make of what came. Nothing is sent."`
+	Callbacks  callbacksCmd  `cmd:"" group:"Webhooks" help:"List which sources could not be told of their messages, and decide about it."`
 	Sources    sourcesCmd    `cmd:"" group:"Webhooks" help:"Tell, change and check who may post webhooks."`
 	Rules      rulesCmd      `cmd:"" group:"Webhooks" help:"Try rules on an event, without a server."`
 

@@ -107,6 +107,9 @@ func hint(e *api.Error) string {
 		if e.Problem.Code == push.CodeNotFound && e.Service == "Auth" {
 			return "is this Auth? AUTH_URL or --auth says where it is"
 		}
+		if e.Retry > 0 {
+			return fmt.Sprintf("nothing was promised: repeat it in %s", e.Retry)
+		}
 		return hints[e.Problem.Code]
 	case e.Status != 0:
 		return fmt.Sprintf("is %s right? %s or %s says where %s is", e.URL, variable, flag, e.Service)

@@ -81,6 +81,13 @@ func (s *session) source(answer api.Answer[api.Source], err error) error {
 	src := answer.Value
 	facts := [][2]string{
 		{"source", src.Name}, {"from", src.From}, {"verify", src.Verify}, {"secrets", fmt.Sprint(src.Secrets)},
+		{"retain", src.Retain}, {"addresses", strings.Join(src.Addresses, ", ")},
+	}
+	for _, l := range src.Limit {
+		facts = append(facts, [2]string{"limit", fmt.Sprintf("%s, burst %d", l.Rate, l.Burst)})
+	}
+	if src.Callback != nil {
+		facts = append(facts, [2]string{"callback", src.Callback.URL + " for " + strings.Join(src.Callback.Events, ", ")})
 	}
 	if !src.UpdatedAt.IsZero() {
 		facts = append(facts, [2]string{"updated", show.Time(src.UpdatedAt)})
