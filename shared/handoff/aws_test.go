@@ -158,6 +158,16 @@ func TestWays(t *testing.T) {
 	}
 }
 
+// Only a queue gives no order to what is handed off one after another.
+func TestOrdered(t *testing.T) {
+	urls, _, _ := ways(t, confirmAll)
+	for way, url := range urls {
+		if got, want := newClient(t, url, Config{}).Ordered(), way != "sqs"; got != want {
+			t.Errorf("over %s Ordered = %v, want %v", way, got, want)
+		}
+	}
+}
+
 // TestWaysThatFail is what AWS may answer instead.
 func TestWaysThatFail(t *testing.T) {
 	urls, d, s := ways(t, confirmAll)

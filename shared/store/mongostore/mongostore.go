@@ -13,7 +13,7 @@
 //	outbox      the message's id
 //	cursors     USER*DEVICE*CHANNEL
 //	spared      USER*DEVICE*CHANNEL*FIRST-LAST
-//	control     "term", "epoch", and what is revoked
+//	control     "term", "epoch", "outbox" (its last sequence), and what is revoked
 //	sources     the source's name
 //	deliveries  SOURCE*DELIVERY
 //
