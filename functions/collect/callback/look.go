@@ -88,7 +88,7 @@ func (s *Sweeper) ask(ctx context.Context, target *source.Callback, m *push.Mess
 	for i, r := range left {
 		if place, ok := places[r.Channel]; ok {
 			r.Offset = place.Offset
-			reaches[i].superseded = place.Superseded
+			r.Superseded = r.Superseded || place.Superseded
 		}
 		if r.Offset == 0 {
 			continue

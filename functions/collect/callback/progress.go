@@ -35,6 +35,8 @@ type recipient struct {
 	Channel push.Channel `json:"c"`
 	Offset  push.Offset  `json:"o,omitempty"` // once it has its place
 	Told    []string     `json:"t,omitempty"` // events
+	// Superseded is true once a newer message was seen in its place.
+	Superseded bool `json:"s,omitempty"`
 }
 
 func (r *recipient) told(event string) bool { return slices.Contains(r.Told, event) }
@@ -71,7 +73,6 @@ func decode(progress []byte, m *push.Message) ([]*recipient, error) {
 // that have it.
 type reach struct {
 	received, acknowledged *store.DeviceState
-	superseded             bool
 }
 
 // note takes one device into account. That its cursor passes a message which it
@@ -115,7 +116,7 @@ func happened(c *source.Callback, m *push.Message, r *recipient, how reach, ende
 	over := !now.Before(m.ExpiresAt.Add(expiryGrace))
 	if over && how.received == nil {
 		state := ended
-		if how.superseded {
+		if r.Superseded {
 			state = "superseded"
 		}
 		add(source.EventExpired, happening{state: state, at: m.ExpiresAt})
