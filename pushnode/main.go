@@ -152,6 +152,12 @@ func nodeID(ctx context.Context, cfg Config, internal net.Listener) (push.NodeID
 // serveNode runs the node and its two ports. The ports stay open while the node
 // drains: its connections still get messages then.
 func serveNode(ctx context.Context, cfg Config, n *node.Node, callers *signature.Verifier, internal net.Listener, log *slog.Logger, prom *prometheus.Registry) error {
+	listener, err := serve.Listen(ctx, "LISTEN", cfg.Listen)
+	if err != nil {
+		internal.Close()
+		return fmt.Errorf("public port: %w", err)
+	}
+	public := serve.Wrap("public", n.Public(), log, prom)
 	ports, closePorts := context.WithCancel(context.WithoutCancel(ctx))
 	defer closePorts()
 	mux := telemetry.Internal(prom)
@@ -165,7 +171,7 @@ func serveNode(ctx context.Context, cfg Config, n *node.Node, callers *signature
 	g.Go(func() error {
 		defer end() // a port that cannot be served ends the node
 		return serve.Run(ports, log,
-			serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: serve.Wrap("public", n.Public(), log, prom)},
+			serve.Server{Name: "public", Listener: n.Front(listener, public), Handler: public},
 			serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Listener: internal, Handler: serve.Wrap("internal", mux, log, prom)},
 		)
 	})

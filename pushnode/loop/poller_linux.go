@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"unsafe"
@@ -26,6 +27,10 @@ const (
 // A Poller runs event loops. Its methods may be called from any goroutine.
 type Poller struct {
 	loops []*eventLoop
+
+	mu     sync.RWMutex // held while the loops' descriptors are used by number
+	closed bool
+
 	table [pages]atomic.Pointer[page] // sockets by descriptor
 }
 
@@ -78,6 +83,12 @@ func (p *Poller) Run(ctx context.Context) error {
 
 // Close ends the loops.
 func (p *Poller) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
 	for _, l := range p.loops {
 		l.file.Close()
 	}
@@ -129,11 +140,21 @@ func (p *Poller) Watch(s *Socket, owner Owner) error {
 	// Edge-triggered, for both directions at once: one system call in the life of
 	// a connection, whatever waits for it later.
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd)}
-	if err := unix.EpollCtl(p.loops[fd%len(p.loops)].fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if err := p.control(unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		p.slot(fd).Store(nil)
 		return fmt.Errorf("watch a socket: %w", err)
 	}
 	return nil
+}
+
+// control changes what is watched.
+func (p *Poller) control(op, fd int, ev *unix.EpollEvent) error {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if p.closed {
+		return net.ErrClosed
+	}
+	return unix.EpollCtl(p.loops[fd%len(p.loops)].fd, op, fd, ev)
 }
 
 // slot returns where the socket with that descriptor is kept.
@@ -185,4 +206,105 @@ func epollNow(fd int, events []unix.EpollEvent) (int, syscall.Errno) {
 		return 0, err
 	}
 	return int(n), 0
+}
+
+// An Acceptor takes connections from a listener without making a net.Conn of
+// each.
+type Acceptor struct {
+	file *os.File // the listener's descriptor again: net lets nobody wait for its own
+	raw  syscall.RawConn
+}
+
+// What accepted connections inherit: as net has it by itself.
+var inherited = []struct{ level, option, value int }{
+	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
+}
+
+// NewAcceptor returns what takes connections from l, until it is closed; l is to
+// be closed too.
+func NewAcceptor(l *net.TCPListener) (*Acceptor, error) {
+	file, err := l.File()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		for _, o := range inherited {
+			if err := unix.SetsockoptInt(int(fd), o.level, o.option, o.value); err != nil {
+				failed = err
+			}
+		}
+	})
+	if err := errors.Join(err, failed); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &Acceptor{file, raw}, nil
+}
+
+// Close ends an Accept that waits.
+func (a *Acceptor) Close() error { return a.file.Close() }
+
+// Accept waits for a connection and returns its descriptor, which does not block
+// and is the caller's. Its error wraps net.ErrClosed after Close.
+func (a *Acceptor) Accept() (fd int, err error) {
+	outer := a.raw.Read(func(l uintptr) bool {
+		for {
+			n, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, l, 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+			switch errno {
+			case 0:
+				fd, err = int(n), nil
+				return true
+			case unix.EAGAIN:
+				return false
+			case unix.EINTR, unix.ECONNABORTED: // that one is gone already
+			default:
+				err = fmt.Errorf("accept: %w", errno)
+				return true
+			}
+		}
+	})
+	if outer != nil {
+		return -1, net.ErrClosed // there is no other reason
+	}
+	return fd, err
+}
+
+// CloseFD closes a descriptor that no socket was made of.
+func CloseFD(fd int) { unix.Close(fd) }
+
+// Conn makes a net.Conn of a socket, which is used up by that. The caller has
+// the right to read. What waits to be written must be nothing.
+func (s *Socket) Conn() (net.Conn, error) {
+	s.mu.Lock()
+	fd := int(s.fd)
+	if fd < 0 {
+		s.mu.Unlock()
+		return nil, net.ErrClosed
+	}
+	s.poller.slot(fd).CompareAndSwap(s, nil)
+	s.fd = -1
+	err := s.poller.control(unix.EPOLL_CTL_DEL, fd, nil)
+	s.mu.Unlock()
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return Conn(fd)
+}
+
+// Conn makes a net.Conn of a descriptor, which is used up by that.
+func Conn(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "connection")
+	defer f.Close() // FileConn makes a duplicate
+	return net.FileConn(f)
 }

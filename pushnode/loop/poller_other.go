@@ -53,3 +53,27 @@ func (s *Socket) CloseWrite() bool { return false }
 
 // Close reports false.
 func (s *Socket) Close() bool { return false }
+
+// NewSocket returns an error.
+func (p *Poller) NewSocket(int) (*Socket, error) { return nil, errors.ErrUnsupported }
+
+// An Acceptor does not exist on this system.
+type Acceptor struct{}
+
+// NewAcceptor returns an error.
+func NewAcceptor(*net.TCPListener) (*Acceptor, error) { return nil, errors.ErrUnsupported }
+
+// Close does nothing.
+func (a *Acceptor) Close() error { return nil }
+
+// Accept returns an error.
+func (a *Acceptor) Accept() (int, error) { return -1, errors.ErrUnsupported }
+
+// CloseFD does nothing.
+func CloseFD(int) {}
+
+// Conn returns an error.
+func Conn(int) (net.Conn, error) { return nil, errors.ErrUnsupported }
+
+// Conn returns an error.
+func (s *Socket) Conn() (net.Conn, error) { return nil, errors.ErrUnsupported }

@@ -195,7 +195,9 @@ func (c *cluster) start(cfg node.Config) *testNode {
 	}
 	n.id = cfg.ID
 	internal = n.Internal(signature.NewVerifier(signature.VerifierConfig{}, c.keys))
-	n.public = httptest.NewServer(n.Public())
+	n.public = httptest.NewUnstartedServer(n.Public())
+	n.public.Listener = n.Front(n.public.Listener, n.Public())
+	n.public.Start()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- n.Run(ctx) }()

@@ -25,7 +25,7 @@ import (
 // /connection/websocket, /healthz and /readyz.
 func (n *Node) Public() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /connection/websocket", n.handshake)
+	mux.HandleFunc("GET "+socketPath, n.handshake)
 	mux.Handle("/", serve.Health(n.log,
 		serve.Check{Name: "lease", Probe: n.holdsLease},
 		serve.Check{Name: "redis", Probe: n.reg.Ready},
@@ -67,7 +67,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 	if query.Get("format") == "protobuf" || query.Get("cf_protocol") == "protobuf" {
 		c.codec = codecProtobuf
 	}
-	n.open(c)
+	n.open(c, taker.answer)
 }
 
 // upgrade answers the handshake and gives c its WebSocket.
@@ -91,14 +91,20 @@ func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) error {
 	return nil
 }
 
-// open takes a connection in and begins to read it.
-func (n *Node) open(c *client) {
+// open takes a connection in and begins to read it. One whose request the front
+// read comes with the right to read, which whoever answers goes on to use.
+func (n *Node) open(c *client, answer *frontAnswer) {
 	if !n.admit(c) {
 		c.close(push.CloseShutdown)
 		c.abort(gone)
 		return
 	}
 	if s, ok := c.sock.(pollSocket); ok {
+		if answer != nil {
+			s.Handover(c)
+			answer.next = c.readOn
+			return
+		}
 		if err := n.poller.Watch(s.Socket, c); err != nil {
 			n.log.Warn("connection not watched", "client", c.id.String(), "err", err)
 			c.abort(push.CloseInternal)
@@ -114,6 +120,9 @@ func (n *Node) open(c *client) {
 // refusal says why the request may not become a connection, nil if it may. A
 // token that the handshake carries is verified here.
 func (n *Node) refusal(r *http.Request, c *client) *push.Problem {
+	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		return push.NewProblem(push.CodeBadRequest, "a request that opens a WebSocket has no body")
+	}
 	if n.state.Load() != stateServing {
 		return push.NewProblem(push.CodeUnavailable, "this node is not serving; another will")
 	}
@@ -173,6 +182,7 @@ type socketTaker struct {
 	node   *Node
 	intake *intake
 	taken  transport
+	answer *frontAnswer // set if the front read the request: the right to read comes with it
 }
 
 // Hijack takes the connection over (http.Hijacker).
@@ -180,6 +190,14 @@ func (t *socketTaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(t.ResponseWriter).Hijack()
 	if err != nil {
 		return nil, nil, err
+	}
+	if fc, ok := c.(frontConn); ok {
+		t.intake.take(nil) // it may hold what another connection was closed for
+		t.taken, t.answer = fc.pollSocket, fc.answer
+		return fc.pollSocket, bufio.NewReadWriter(t.intake.br, t.intake.bw), nil
+	}
+	if h, ok := c.(*heardConn); ok && len(h.said) == 0 {
+		c = h.TCPConn
 	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok || t.node.poller == nil || rw.Reader.Buffered() > 0 {
@@ -197,6 +215,6 @@ func (t *socketTaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	p := pollSocket{s}
 	t.taken = p
-	t.intake.take(nil) // it may hold what another connection was closed for
+	t.intake.take(nil)
 	return p, bufio.NewReadWriter(t.intake.br, t.intake.bw), nil
 }

@@ -352,7 +352,9 @@ func TestExpiredTokenIsAnOrdinaryError(t *testing.T) {
 
 func TestTokenEndsAndIsRefreshed(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
+	c.tokens.mu.Lock()
 	c.tokens.expires = time.Now().Add(1500 * time.Millisecond)
+	c.tokens.mu.Unlock()
 	a, b := dial(t, c.nodes[0], ""), dial(t, c.nodes[0], "")
 	for _, client := range []*wsClient{a, b} {
 		if r := client.connect("short-42", ""); !r.Expires || r.Ttl != 1 {

@@ -1,0 +1,400 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"pushcluster/pushnode/loop"
+	"pushcluster/pushnode/opening"
+)
+
+// socketPath is where clients open their WebSocket.
+const socketPath = "/connection/websocket"
+
+const (
+	openingTime  = 5 * time.Second // for a request to come whole, as net/http is given
+	answerTime   = 5 * time.Second // for a refusal to be taken
+	frontPause   = 10 * time.Millisecond
+	frontBacklog = 128 // connections on their way to net/http
+)
+
+// A front is the public port before net/http. It reads the requests that open a
+// WebSocket on the event loops, which is most of what comes, and gives them to
+// the handler; all other connections are for net/http, with what was read.
+type front struct {
+	net.Listener // closed by Close
+
+	node     *Node
+	handler  http.Handler
+	acceptor *loop.Acceptor
+
+	others chan net.Conn // for net/http
+	closed chan struct{}
+	once   sync.Once      // starts the accept loop
+	all    sync.WaitGroup // its goroutines
+	stop   func() error   // closes once
+
+	mu    sync.Mutex             // guards what follows
+	young map[*newcomer]struct{} // those whose request is not whole, or whose refusal is not taken
+}
+
+// Front returns what net/http is to serve in place of l: the connections whose
+// first request does not open a WebSocket. Those that do are given to handler
+// beside that, as net/http would. Where the node has no event loops, that is l
+// itself.
+func (n *Node) Front(l net.Listener, handler http.Handler) net.Listener {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok || n.cfg.Sockets == SocketsGoroutine {
+		return l
+	}
+	a, err := loop.NewAcceptor(tcp)
+	if err != nil {
+		if !errors.Is(err, errors.ErrUnsupported) {
+			n.log.Warn("net/http accepts all connections", "err", err)
+		}
+		return l
+	}
+	f := &front{
+		Listener: l, node: n, handler: handler, acceptor: a,
+		others: make(chan net.Conn, frontBacklog), closed: make(chan struct{}), young: make(map[*newcomer]struct{}),
+	}
+	f.stop = sync.OnceValue(f.end)
+	return f
+}
+
+// Accept returns the next connection for net/http (net.Listener).
+func (f *front) Accept() (net.Conn, error) {
+	f.once.Do(func() {
+		f.all.Go(f.accept)
+		f.all.Go(f.sweep)
+	})
+	select {
+	case c := <-f.others:
+		return c, nil
+	case <-f.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close stops taking connections; those that have not said what they want are
+// closed (net.Listener).
+func (f *front) Close() error { return f.stop() }
+
+func (f *front) end() error {
+	err := errors.Join(f.Listener.Close(), f.acceptor.Close())
+	close(f.closed)
+	f.once.Do(func() {}) // nothing starts any more
+	f.all.Wait()
+	f.mu.Lock()
+	young := f.young
+	f.young = nil
+	f.mu.Unlock()
+	for c := range young {
+		c.sock.Close()
+	}
+	for {
+		select {
+		case c := <-f.others:
+			c.Close()
+		default:
+			return err
+		}
+	}
+}
+
+// accept takes connections until the listener is closed.
+func (f *front) accept() {
+	pause := frontPause
+	for {
+		fd, err := f.acceptor.Accept()
+		switch {
+		case err == nil:
+			pause = frontPause
+			f.welcome(fd)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default: // no descriptors, no memory: others may go
+			f.node.log.Warn("connection not accepted", "err", err)
+			select {
+			case <-time.After(pause):
+				pause = min(2*pause, time.Second)
+			case <-f.closed:
+				return
+			}
+		}
+	}
+}
+
+// welcome waits for what a new connection says.
+func (f *front) welcome(fd int) {
+	if f.node.state.Load() != stateServing {
+		f.all.Go(func() { f.passOn(loop.Conn(fd)) }) // there is none to wait for, or not for long
+		return
+	}
+	p := f.node.poller
+	s, err := p.NewSocket(fd)
+	if err != nil {
+		loop.CloseFD(fd)
+		return
+	}
+	c := &newcomer{front: f, sock: s, came: time.Now()}
+	f.mu.Lock()
+	if f.young == nil {
+		f.mu.Unlock()
+		s.Close()
+		return
+	}
+	f.young[c] = struct{}{}
+	f.mu.Unlock()
+	if p.Watch(s, c) != nil {
+		c.close()
+	}
+}
+
+// sweep closes those who take too long.
+func (f *front) sweep() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-f.closed:
+			return
+		case now := <-t.C:
+			f.mu.Lock()
+			var late []*newcomer
+			for c := range f.young {
+				if now.Sub(c.came) > openingTime {
+					late = append(late, c)
+				}
+			}
+			f.mu.Unlock()
+			for _, c := range late {
+				c.close()
+			}
+		}
+	}
+}
+
+// forget says that c is young no more. It reports false if the front has ended.
+func (f *front) forget(c *newcomer) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.young[c]
+	delete(f.young, c)
+	return ok
+}
+
+// A newcomer is a connection whose first request is read (loop.Owner).
+type newcomer struct {
+	front *front
+	sock  *loop.Socket
+	came  time.Time
+
+	// Owned by whoever reads.
+	said    []byte
+	refused bool // it was answered, and is to go
+}
+
+// Drained does nothing.
+func (c *newcomer) Drained() {}
+
+// Broken closes the connection.
+func (c *newcomer) Broken() { c.close() }
+
+func (c *newcomer) close() {
+	c.front.forget(c)
+	c.sock.Close()
+}
+
+// Readable reads what came, on an event loop.
+func (c *newcomer) Readable(buf []byte) {
+	for {
+		n, more, err := c.sock.Read(buf)
+		if err != nil && !errors.Is(err, loop.ErrWouldBlock) {
+			c.close()
+			return
+		}
+		if n > 0 && !c.refused && c.hear(buf[:n]) {
+			return
+		}
+		if err == nil && more {
+			continue
+		}
+		switch c.sock.Yield() {
+		case loop.Over:
+			return
+		case loop.Closed:
+			c.front.forget(c)
+			return
+		}
+	}
+}
+
+// hear takes bytes of the request. It reports true if somebody else has the
+// right to read now.
+func (c *newcomer) hear(b []byte) bool {
+	if len(c.said) > 0 {
+		c.said = append(c.said, b...)
+		b = c.said
+	}
+	r, verdict := opening.Read(b, socketPath)
+	switch verdict {
+	case opening.Incomplete:
+		if len(c.said) == 0 {
+			c.said = bytes.Clone(b)
+		}
+		return false
+	case opening.Opening:
+		c.said = nil
+		c.front.node.spawn(func() { c.open(r) })
+		return true
+	}
+	said := bytes.Clone(b)
+	c.front.node.spawn(func() {
+		c.front.forget(c)
+		conn, err := c.sock.Conn()
+		c.front.passOn(conn, err, said...)
+	})
+	return true
+}
+
+// passOn gives a connection to net/http, with what was read of it.
+func (f *front) passOn(c net.Conn, err error, said ...byte) {
+	if err != nil {
+		return
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		c.Close()
+		return
+	}
+	select {
+	case f.others <- &heardConn{TCPConn: tcp, said: said}:
+	case <-f.closed:
+		c.Close()
+	}
+}
+
+// open has the handler answer the request.
+func (c *newcomer) open(r *http.Request) {
+	if !c.front.forget(c) {
+		c.sock.Close()
+		return
+	}
+	a := &frontAnswer{sock: c.sock, header: make(http.Header)}
+	c.front.serve(a, r)
+	if a.taken {
+		if a.next != nil {
+			a.next()
+		}
+		return
+	}
+	// It was refused. The client is to take that before the connection goes.
+	c.refused, c.came = true, time.Now().Add(answerTime-openingTime)
+	_, err := c.sock.Write(a.bytes())
+	c.front.mu.Lock()
+	open := c.front.young != nil && err == nil
+	if open {
+		c.front.young[c] = struct{}{}
+	}
+	c.front.mu.Unlock()
+	if !open || !c.sock.CloseWrite() {
+		c.close()
+		return
+	}
+	c.Readable(make([]byte, 512))
+}
+
+// serve has the handler answer; one that panics has answered nothing.
+func (f *front) serve(a *frontAnswer, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			if p != http.ErrAbortHandler {
+				f.node.log.Error("panic in a handshake", "panic", p)
+			}
+			a.taken = true
+			a.sock.Close()
+		}
+	}()
+	f.handler.ServeHTTP(a, r)
+}
+
+// A heardConn is a connection of which some was read (net.Conn).
+type heardConn struct {
+	*net.TCPConn
+	said []byte
+}
+
+// Read reads what was read before, and then on.
+func (c *heardConn) Read(p []byte) (int, error) {
+	if len(c.said) == 0 {
+		return c.TCPConn.Read(p)
+	}
+	n := copy(p, c.said)
+	c.said = c.said[n:]
+	if len(c.said) == 0 {
+		c.said = nil
+	}
+	return n, nil
+}
+
+// A frontAnswer is the answer to a request that the front read. It is kept until
+// the handler has returned, unless the handler takes the connection over.
+type frontAnswer struct {
+	sock   *loop.Socket
+	header http.Header
+	status int
+	body   []byte
+	taken  bool
+	next   func() // what to do when the handler has returned; set by who took the connection
+}
+
+// A frontConn is the connection of a request that the front read.
+type frontConn struct {
+	pollSocket
+	answer *frontAnswer
+}
+
+// Header returns the header that will be sent (http.ResponseWriter).
+func (a *frontAnswer) Header() http.Header { return a.header }
+
+// WriteHeader sets the status; the first one counts (http.ResponseWriter).
+func (a *frontAnswer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+}
+
+// Write adds to the body (http.ResponseWriter).
+func (a *frontAnswer) Write(p []byte) (int, error) {
+	a.WriteHeader(http.StatusOK)
+	a.body = append(a.body, p...)
+	return len(p), nil
+}
+
+// Hijack hands the socket over (http.Hijacker). The buffers are the taker's.
+func (a *frontAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	a.taken = true
+	return frontConn{pollSocket{a.sock}, a}, nil, nil
+}
+
+// bytes returns the whole answer, after which the connection is closed.
+func (a *frontAnswer) bytes() []byte {
+	a.WriteHeader(http.StatusOK)
+	a.header.Set("Connection", "close")
+	a.header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	a.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	b := &bytes.Buffer{}
+	fmt.Fprintf(b, "HTTP/1.1 %d %s\r\n", a.status, http.StatusText(a.status))
+	_ = a.header.Write(b) // a buffer takes all
+	b.WriteString("\r\n")
+	return slices.Concat(b.Bytes(), a.body)
+}

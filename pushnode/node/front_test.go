@@ -1,0 +1,60 @@
+package node_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"pushcluster/pushnode/node"
+)
+
+const handshake = "GET /connection/websocket?token=%s HTTP/1.1\r\nHost: push.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+	"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n"
+
+// Whatever reads the request, event loop or net/http, it is answered the same.
+func TestOpening(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	tests := map[string]struct {
+		pieces []string
+		status int
+	}{
+		"whole":                    {[]string{fmt.Sprintf(handshake, "42", "")}, 101},
+		"in pieces":                {[]string{"GET /conn", fmt.Sprintf(handshake, "42", "")[9:60], fmt.Sprintf(handshake, "42", "")[60:]}, 101},
+		"left to net/http":         {[]string{fmt.Sprintf(handshake, "42", "X-Odd: é\r\n")}, 101},
+		"bad token":                {[]string{fmt.Sprintf(handshake, "bad", "")}, 401},
+		"bad token, net/http":      {[]string{fmt.Sprintf(handshake, "bad", "X-Odd: é\r\n")}, 401},
+		"bad key":                  {[]string{strings.Replace(fmt.Sprintf(handshake, "42", ""), "dGhl", "", 1)}, 400},
+		"with a body":              {[]string{fmt.Sprintf(handshake, "42", "Content-Length: 5\r\n") + "hello"}, 400},
+		"with a body that is none": {[]string{fmt.Sprintf(handshake, "42", "Transfer-Encoding: chunked\r\n") + "0\r\n\r\n"}, 400},
+		"something else":           {[]string{"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"}, 200},
+		"something else in pieces": {[]string{"GET /co", "nnection/nothing HTTP/1.1\r\nHost: x\r\n\r\n"}, 404},
+		"no HTTP":                  {[]string{"hello\r\n\r\n"}, 400},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", c.nodes[0].public.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			for _, piece := range tt.pieces {
+				if _, err := io.WriteString(conn, piece); err != nil {
+					t.Fatal(err)
+				}
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != tt.status {
+				t.Errorf("answered %d, want %d", resp.StatusCode, tt.status)
+			}
+		})
+	}
+}

@@ -1,0 +1,167 @@
+// Package opening reads the HTTP request that opens a WebSocket, and no other.
+// It takes what browsers and SDKs send and leaves everything else, all that is
+// odd included, to net/http: so what it takes is a part of what net/http takes,
+// with the same meaning. A fuzz test holds it to that.
+package opening
+
+import (
+	"bytes"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+)
+
+// The bounds of a request that is read here. Larger ones are left to net/http,
+// which has its own.
+const (
+	MaxBytes   = 16 << 10 // line and headers; a token has at most 8 KiB
+	maxHeaders = 64
+)
+
+// A Verdict says what to do with the bytes that came.
+type Verdict int
+
+// The verdicts.
+const (
+	Incomplete Verdict = iota // read on
+	Other                     // leave them, and the connection, to net/http
+	Opening                   // a request, and nothing behind it
+)
+
+const (
+	method  = "GET "
+	version = " HTTP/1.1"
+)
+
+var (
+	lineEnd = []byte("\r\n")
+	end     = []byte("\r\n\r\n")
+)
+
+// Read reads the request to open a WebSocket at path that b is. The request
+// keeps nothing of b.
+func Read(b []byte, path string) (*http.Request, Verdict) {
+	if !mayBecome(b, path) {
+		return nil, Other
+	}
+	at := bytes.Index(b, end)
+	switch {
+	case at < 0 && len(b) >= MaxBytes:
+		return nil, Other
+	case at < 0:
+		return nil, Incomplete
+	case at+len(end) != len(b) || len(b) > MaxBytes:
+		return nil, Other // who sends more before the answer is no WebSocket client
+	}
+	text := string(b[:at+len(lineEnd)])
+	line, rest, _ := strings.Cut(text, "\r\n")
+	target, ok := strings.CutSuffix(line, version)
+	if !ok {
+		return nil, Other
+	}
+	r := &http.Request{
+		Method: http.MethodGet, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: make(http.Header, 16), Body: http.NoBody, RequestURI: target[len(method):],
+	}
+	if r.URL, ok = readTarget(r.RequestURI, path); !ok || !readHeaders(r, rest) || !opens(r.Header) {
+		return nil, Other
+	}
+	return r, Opening
+}
+
+// mayBecome reports whether b begins as the request does, as far as it goes.
+func mayBecome(b []byte, path string) bool {
+	for i, want := range []byte(method + path) {
+		if i == len(b) {
+			return true
+		}
+		if b[i] != want {
+			return false
+		}
+	}
+	return true
+}
+
+// readTarget reads path, with or without a query.
+func readTarget(target, path string) (*url.URL, bool) {
+	query := target[len(path):]
+	if query == "" {
+		return &url.URL{Path: path}, true
+	}
+	for _, c := range []byte(query) {
+		if c <= ' ' || c >= 0x7f || c == '#' {
+			return nil, false
+		}
+	}
+	if query[0] != '?' || query == "?" {
+		return nil, false
+	}
+	return &url.URL{Path: path, RawQuery: query[1:]}, true
+}
+
+// readHeaders reads lines of headers, each with its end, into r.
+func readHeaders(r *http.Request, lines string) bool {
+	hosts := 0
+	for count := 0; lines != ""; count++ {
+		line, rest, ok := strings.Cut(lines, "\r\n")
+		lines = rest
+		name, value, colon := strings.Cut(line, ":")
+		if !ok || !colon || count == maxHeaders || !isToken(name) || !isText(value) {
+			return false
+		}
+		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " \t")
+		switch name {
+		case "Host":
+			hosts++
+			r.Host = value
+		case "Content-Length", "Transfer-Encoding", "Trailer", "Expect":
+			return false // a request with a body, or the wish for one, opens nothing
+		default:
+			r.Header[name] = append(r.Header[name], value)
+		}
+	}
+	if r.Header.Get("Pragma") == "no-cache" && len(r.Header["Cache-Control"]) == 0 {
+		r.Header["Cache-Control"] = []string{"no-cache"} // as net/http has it
+	}
+	return hosts == 1 && isHost(r.Host)
+}
+
+// opens reports whether the headers are those of a WebSocket handshake. What is
+// in them is for the upgrader.
+func opens(h http.Header) bool {
+	return len(h["Upgrade"]) == 1 && strings.EqualFold(h["Upgrade"][0], "websocket") &&
+		len(h["Connection"]) == 1 && len(h["Sec-Websocket-Key"]) == 1
+}
+
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if !isAlphanumeric(c) && !strings.ContainsRune("-_", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isText reports whether s is of printable ASCII, spaces and tabs.
+func isText(s string) bool {
+	for _, c := range []byte(s) {
+		if c != '\t' && (c < ' ' || c >= 0x7f) {
+			return false
+		}
+	}
+	return true
+}
+
+func isHost(s string) bool {
+	for _, c := range []byte(s) {
+		if !isAlphanumeric(c) && !strings.ContainsRune(".-_:[]", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
