@@ -26,6 +26,10 @@ const (
 // Below 2500 it does not subscribe again by itself.
 var serverUnsubscribe = &protocol.Unsubscribe{Code: 2000, Reason: "server unsubscribe"}
 
+// errSubscriptionEnded means that a subscription ended before its client heard of
+// it.
+var errSubscriptionEnded = errors.New("the subscription has ended")
+
 // subscribeUser subscribes a user's connections here to a topic: POST
 // /v1/node/subscribe.
 func (n *Node) subscribeUser(w http.ResponseWriter, r *http.Request) {
@@ -58,7 +62,7 @@ func (n *Node) subscribeUser(w http.ResponseWriter, r *http.Request) {
 			switch {
 			case err == nil || errors.Is(err, errAlreadySubscribed):
 				answer.Connections++
-			case c.isClosing():
+			case c.isClosing() || errors.Is(err, errSubscriptionEnded):
 			default:
 				answer.Refused++
 				n.log.Warn("order to subscribe not carried out", "client", c.id.String(), "err", err)
@@ -149,6 +153,9 @@ func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeReque
 			c.leave(req.Channel)
 		}
 		return err
+	}
+	if j.sub.Ended() {
+		return errSubscriptionEnded // by another order, or with the connection
 	}
 	c.tell(&protocol.Push{Channel: string(req.Channel), Subscribe: &protocol.Subscribe{
 		Recoverable: true, Positioned: true, Epoch: j.result.Epoch, Offset: j.result.Offset, Data: protocol.Raw(req.Data),
