@@ -146,18 +146,23 @@ func (b *batch) run(ctx context.Context) bool {
 
 // count counts the outcome of every message that had places.
 func (b *batch) count() {
-	last := -1
+	last, confirmed, failed := -1, 0, 0
 	for i := range b.places {
 		if n := b.places[i].message; n != last {
 			last = n
-			outcome := outcomeConfirmed
 			if b.problems[n] != nil {
-				outcome = outcomeFailed
+				failed++
 			} else {
-				b.h.confirmed.Store(b.h.reg.Now().UnixNano())
+				confirmed++
 			}
-			b.h.metrics.messages.WithLabelValues(outcome).Inc()
 		}
+	}
+	if confirmed > 0 {
+		b.h.confirmed.Store(b.h.reg.Now().UnixNano())
+		b.h.metrics.messages.WithLabelValues(outcomeConfirmed).Add(float64(confirmed))
+	}
+	if failed > 0 {
+		b.h.metrics.messages.WithLabelValues(outcomeFailed).Add(float64(failed))
 	}
 }
 
