@@ -119,7 +119,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	collectConfig := collectfn.Config{Keys: cfg.APIKeys, KeyLimits: cfg.APILimits, Proxies: cfg.TrustedProxies}
 	if cfg.RedisURL != "" {
 		registry.LogTo(log)
-		limiter, err := registry.OpenLimiter(cfg.RedisURL, serve.Pool(ctx))
+		limiter, err := registry.OpenLimiter(cfg.RedisURL, registry.LimiterConfig{Connections: serve.Pool(ctx)})
 		if err != nil {
 			return fmt.Errorf("REDIS_URL: %w", err)
 		}

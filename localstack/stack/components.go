@@ -62,7 +62,7 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 		return err
 	}
 	defer asker.Close()
-	limiter, err := registry.OpenLimiter(s.redisURL, 0)
+	limiter, err := registry.OpenLimiter(s.redisURL, registry.LimiterConfig{Timeout: 2 * time.Second}) // a test machine may be busy
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,11 @@ var limitText string
 
 var limitScript = redis.NewScript(limitText)
 
-// limitTime bounds how long a request waits for its judgement.
-const limitTime = 250 * time.Millisecond
+// A LimiterConfig tunes a [Limiter]. Zero values stand for the defaults.
+type LimiterConfig struct {
+	Timeout     time.Duration // of one judgement, for which a request waits; 250 ms
+	Connections int           // to one Redis at most; go-redis' own number
+}
 
 // A Rate is a limit of requests: Count of them in each Per, of which up to Burst
 // may come at once.
@@ -55,28 +58,31 @@ type Left struct {
 // keep to one limit. It holds one key for each limit that was used lately, and
 // nothing that would be missed. It may be used by several goroutines.
 type Limiter struct {
-	rdb redis.UniversalClient
+	rdb     redis.UniversalClient
+	timeout time.Duration
 }
 
 // OpenLimiter returns a limiter on the Redis that addr names, as [Open] reads
-// it, with at most connections connections; 0: go-redis' own number. It does no
-// I/O.
-func OpenLimiter(addr string, connections int) (*Limiter, error) {
+// it. It does no I/O.
+func OpenLimiter(addr string, cfg LimiterConfig) (*Limiter, error) {
 	opts, err := parseURL(addr)
 	if err != nil {
 		return nil, err
 	}
-	opts.DialTimeout = limitTime
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 250 * time.Millisecond
+	}
+	opts.DialTimeout = cfg.Timeout
 	opts.ReadTimeout = longest // each call's context ends sooner
 	opts.WriteTimeout = longest
-	opts.PoolTimeout = limitTime
+	opts.PoolTimeout = cfg.Timeout
 	opts.ContextTimeoutEnabled = true
 	opts.MaxRetries = -1 // a request that was counted and not answered must not count twice
 	opts.DialerRetries = 1
-	opts.PoolSize = connections
+	opts.PoolSize = cfg.Connections
 	opts.DisableIdentity = true
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return &Limiter{rdb: redis.NewUniversalClient(opts)}, nil
+	return &Limiter{rdb: redis.NewUniversalClient(opts), timeout: cfg.Timeout}, nil
 }
 
 // Close closes the connections to Redis. Calls made afterwards fail.
@@ -89,13 +95,13 @@ func (l *Limiter) Close() error {
 
 // Take judges one request of subject against rates, in one round trip: it counts
 // against all of them, or, where one of them refuses it, against none. A subject
-// holds no braces. Take waits at most 250 ms; an error means that nothing is
-// known.
+// holds no braces. Take waits at most LimiterConfig.Timeout; an error means that nothing
+// is known.
 func (l *Limiter) Take(ctx context.Context, subject string, rates []Rate) (Verdict, error) {
 	if len(rates) == 0 {
 		return Verdict{Passes: true}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limitTime)
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	keys := make([]string, len(rates))
 	args := make([]any, 0, 2*len(rates))

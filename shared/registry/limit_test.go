@@ -9,9 +9,9 @@ import (
 	"pushcluster/shared/registry/registrytest"
 )
 
-func newLimiter(t *testing.T, s *registrytest.Server) *Limiter {
+func newLimiter(t *testing.T, s *registrytest.Server, timeout time.Duration) *Limiter {
 	t.Helper()
-	l, err := OpenLimiter(s.URL(), 0)
+	l, err := OpenLimiter(s.URL(), LimiterConfig{Timeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,17 +24,15 @@ func newLimiter(t *testing.T, s *registrytest.Server) *Limiter {
 func TestLimiterKeys(t *testing.T) {
 	for name, s := range map[string]*registrytest.Server{"redis": registrytest.Redis(t), "miniredis": registrytest.Mini(t)} {
 		t.Run(name, func(t *testing.T) {
-			l := newLimiter(t, s)
+			l := newLimiter(t, s, 15*time.Second) // the machine may be busy with other tests
 			rates := []Rate{{Count: 10, Per: time.Hour, Burst: 2}, {Count: 10, Per: 24 * time.Hour, Burst: 10}}
 			take := func() Verdict {
 				t.Helper()
-				for range 50 {
-					if v, err := l.Take(t.Context(), "a", rates); err == nil {
-						return v
-					}
+				v, err := l.Take(t.Context(), "a", rates)
+				if err != nil {
+					t.Fatal(err)
 				}
-				t.Fatal("nobody judges")
-				return Verdict{}
+				return v
 			}
 			take()
 			keys, err := l.rdb.Keys(t.Context(), "*").Result()
@@ -66,21 +64,21 @@ func TestLimiterKeys(t *testing.T) {
 // TestLimiterAway fails in time where Redis does not answer.
 func TestLimiterAway(t *testing.T) {
 	s := registrytest.Redis(t)
-	l := newLimiter(t, s)
+	l := newLimiter(t, s, 0)
 	s.Kill()
 	began := time.Now()
 	if _, err := l.Take(t.Context(), "a", []Rate{{Count: 1, Per: time.Second, Burst: 1}}); err == nil {
 		t.Error("Take = nil error without Redis")
 	}
-	if took := time.Since(began); took > 10*limitTime {
-		t.Errorf("it took %s, want %s", took, limitTime)
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s, want some 250 ms", took)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := l.Take(ended, "a", []Rate{{Count: 1, Per: time.Second, Burst: 1}}); err == nil {
 		t.Error("Take = nil error after its context has ended")
 	}
-	if _, err := OpenLimiter("http://h", 1); err == nil {
+	if _, err := OpenLimiter("http://h", LimiterConfig{}); err == nil {
 		t.Error("OpenLimiter takes a URL that is not Redis'")
 	}
 }

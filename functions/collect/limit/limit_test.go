@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 func onEach(t *testing.T, f func(t *testing.T, taker limit.Taker)) {
 	t.Helper()
 	limiter := func(t *testing.T, s *registrytest.Server) limit.Taker {
-		l, err := registry.OpenLimiter(s.URL(), 4)
+		l, err := registry.OpenLimiter(s.URL(), registry.LimiterConfig{Timeout: 15 * time.Second, Connections: 4}) // the machine may be busy with other tests
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,18 +44,14 @@ func rate(t *testing.T, text string, burst int) registry.Rate {
 	return r
 }
 
-// take judges one request; on a busy machine Redis may be asked again.
+// take judges one request.
 func take(t *testing.T, taker limit.Taker, subject string, rates ...registry.Rate) registry.Verdict {
 	t.Helper()
-	for range 50 {
-		v, err := taker.Take(t.Context(), subject, rates)
-		if err == nil {
-			return v
-		}
-		t.Logf("asked again: %v", err)
+	v, err := taker.Take(t.Context(), subject, rates)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("nobody judges")
-	return registry.Verdict{}
+	return v
 }
 
 func TestTake(t *testing.T) {
@@ -148,7 +144,7 @@ func TestTakeTogether(t *testing.T) {
 				for range 5 {
 					v, err := taker.Take(t.Context(), "a", []registry.Rate{r})
 					if err != nil {
-						continue
+						t.Error(err)
 					}
 					mu.Lock()
 					if v.Passes {
@@ -159,8 +155,8 @@ func TestTakeTogether(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if passed > 20 || passed == 0 {
-			t.Errorf("%d requests passed, want 20 at most", passed)
+		if passed != 20 {
+			t.Errorf("%d requests passed, want 20", passed)
 		}
 	})
 }
