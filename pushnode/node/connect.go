@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/centrifugal/protocol"
@@ -195,29 +196,46 @@ const minPageBytes = 4 << 10
 // its token names. On error nothing stays subscribed.
 func (c *client) joinAll(ctx context.Context, identity push.Identity, asked map[string]*protocol.SubscribeRequest, cursors map[push.Channel]store.Cursor) ([]*join, error) {
 	channels := append([]push.Channel{push.Personal(identity.User), push.All}, identity.Channels...)
-	joins := make(map[push.Channel]*join, len(channels))
-	g, gctx := errgroup.WithContext(ctx)
-	for _, name := range channels {
-		if joins[name] != nil {
+	list := make([]*join, 0, len(channels))
+	var reading []*join // those that need Redis
+	var err error
+	for i, name := range channels {
+		if slices.Contains(channels[:i], name) {
 			continue
 		}
 		j := &join{server: true, position: wanted(asked[string(name)]), maxBytes: max(pageBytes/len(channels), minPageBytes)}
 		if cur, ok := cursors[name]; ok {
 			j.cursor = &cur
 		}
-		joins[name] = j
-		g.Go(func() error { return c.join(gctx, name, j) })
-	}
-	err := g.Wait()
-	list := make([]*join, 0, len(joins))
-	for name, j := range joins {
-		if err != nil {
-			c.leave(name)
-			continue
+		if err = c.enter(name, j); err != nil {
+			break
 		}
 		list = append(list, j)
+		if !c.joinLive(j) {
+			reading = append(reading, j)
+		}
+	}
+	if err == nil {
+		err = c.readAll(ctx, reading)
+	}
+	if err != nil {
+		for _, j := range list {
+			c.leave(j.sub.Channel().Name())
+		}
 	}
 	return list, err
+}
+
+// readAll reads what joins need, all at once.
+func (c *client) readAll(ctx context.Context, joins []*join) error {
+	if len(joins) == 1 {
+		return c.joinByReading(ctx, joins[0].sub.Channel().Name(), joins[0])
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, j := range joins {
+		g.Go(func() error { return c.joinByReading(ctx, j.sub.Channel().Name(), j) })
+	}
+	return g.Wait()
 }
 
 // keepNewCursors records where a device starts in channels it was never seen

@@ -44,6 +44,14 @@ func wanted(req *protocol.SubscribeRequest) *position {
 // route for it, and reads the first page of what the client lacks into
 // j.result. The subscription is not live yet.
 func (c *client) join(ctx context.Context, name push.Channel, j *join) error {
+	if err := c.enter(name, j); err != nil || c.joinLive(j) {
+		return err
+	}
+	return c.joinByReading(ctx, name, j)
+}
+
+// enter subscribes the client to channel name.
+func (c *client) enter(name push.Channel, j *join) error {
 	n := c.node
 	j.sub = n.hub.Subscribe(name, c)
 	if !c.follow(following{sub: j.sub, server: j.server}) {
@@ -51,6 +59,28 @@ func (c *client) join(ctx context.Context, name push.Channel, j *join) error {
 		return errAlreadySubscribed
 	}
 	j.result = &protocol.SubscribeResult{Recoverable: true, Positioned: true, Epoch: n.epoch, WasRecovering: j.position != nil}
+	return nil
+}
+
+// joinLive starts the subscription, and reports true, where it begins with what
+// comes from now on and the channel is live here: its route is written, and what
+// the channel was last given is where it is. Nothing needs to be read.
+func (c *client) joinLive(j *join) bool {
+	if _, known := c.startOf(j.sub.Channel().Name(), j); known {
+		return false
+	}
+	last, live := j.sub.Channel().Last()
+	if !live {
+		return false
+	}
+	j.sub.Reading()
+	j.beginAt(last)
+	return true
+}
+
+// joinByReading makes sure of the route and reads, where joinLive does not do.
+func (c *client) joinByReading(ctx context.Context, name push.Channel, j *join) error {
+	n := c.node
 	for {
 		from, known := c.startOf(name, j)
 		if !known {
@@ -114,11 +144,16 @@ func (c *client) joinNow(ctx context.Context, j *join) error {
 	if err != nil {
 		return err
 	}
+	j.beginAt(last)
+	return nil
+}
+
+// beginAt starts the subscription behind last.
+func (j *join) beginAt(last push.Offset) {
 	j.sub.Start(last)
 	j.sub.Took(last, hub.Page{End: last})
 	j.start = last
 	j.result.Offset, j.result.Recovered = uint64(last), false
-	return nil
 }
 
 // release makes the subscription live, after its reply was queued. Where pages
