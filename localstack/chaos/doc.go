@@ -19,6 +19,8 @@
 //	           same message may come again at a new place
 //	replayed   arrived again after a page reload, above what was recorded
 //	reordered  arrived on a connection behind a later offset of its channel; must be 0
+//	           (and, without a double fault, no offset may be below that of a message
+//	           which was accepted before this one was posted: the row is red)
 //	heal       of deliveries that were held up (by 250 ms or more) and came after
 //	           the end of a fault: time since that end, or since the message's
 //	           acceptance if that was later

@@ -123,3 +123,41 @@ func TestHeal(t *testing.T) {
 		t.Errorf("healed in %v, half of them in %v, want about %v", got.healMax, got.healP50, want)
 	}
 }
+
+func TestOvertakings(t *testing.T) {
+	now := time.Now()
+	at := func(ms int) time.Time { return now.Add(time.Duration(ms) * time.Millisecond) }
+	type post struct {
+		from, to int // posted and accepted, in ms; to 0: never accepted
+		offset   uint64
+	}
+	tests := map[string]struct {
+		posts []post
+		want  int
+	}{
+		"one after another":            {[]post{{0, 1, 10}, {2, 3, 20}, {4, 5, 30}}, 0},
+		"overtaken":                    {[]post{{0, 1, 20}, {2, 3, 10}}, 1},
+		"both passed the first":        {[]post{{0, 1, 30}, {2, 3, 10}, {4, 5, 20}}, 1},
+		"at the same time":             {[]post{{0, 3, 20}, {2, 5, 10}}, 0},
+		"the first was never accepted": {[]post{{0, 0, 20}, {2, 3, 10}}, 0},
+		"accepted long after":          {[]post{{0, 9, 30}, {2, 3, 10}, {4, 5, 20}}, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			l := newLedger()
+			f := l.follow("news", "client")
+			for _, p := range tt.posts {
+				m := &message{channels: []string{"news"}}
+				n := l.begin(m)
+				m.posted = at(p.from)
+				if p.to != 0 {
+					m.accepted = at(p.to)
+				}
+				f.got[n] = receipt{offset: p.offset}
+			}
+			if got := l.overtakings(); got != tt.want {
+				t.Errorf("overtakings of %v = %d, want %d", tt.posts, got, tt.want)
+			}
+		})
+	}
+}

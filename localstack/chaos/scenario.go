@@ -149,6 +149,10 @@ func (s scenario) unfold(ctx context.Context, w *world, row *Row) error {
 	t := w.ledger.tally()
 	row.fill(t)
 	row.Wrong = append(row.Wrong, scraper.check(w.ledger, t)...)
+	// A message that was in flight when Redis lost its memory may have a new place.
+	if n := w.ledger.overtakings(); n > 0 && !s.double {
+		row.Wrong = append(row.Wrong, fmt.Sprintf("%d messages were overtaken by later ones of their channel", n))
+	}
 	healMost := s.heal
 	if healMost == 0 {
 		healMost = 40 * time.Second
