@@ -89,7 +89,11 @@ type Config struct {
 
 	OutboxEvery time.Duration // between looks at the outbox; 1 s
 	OutboxLimit int           // entries claimed at once, of each kind; 500
-	OutboxClaim time.Duration // how long a claim lasts; 30 s
+	// OutboxClaim is how long a claim lasts; 5 s. What waits behind entries that a
+	// process claimed before it died waits so long. A look at the outbox begins
+	// nothing new when half of it is over; should it run out all the same, another
+	// sweep dispatches the same once more, which changes nothing.
+	OutboxClaim time.Duration
 	// An entry that has failed ParkAfter times is parked if other messages get
 	// through meanwhile; else something larger is broken, which is not its fault,
 	// and it is parked after ParkAtLast times. 12, and 100, which takes 90 minutes.
@@ -120,7 +124,7 @@ func (c Config) withDefaults() Config {
 	num(&c.OutboxLimit, 500)
 	num(&c.ParkAfter, 12)
 	num(&c.ParkAtLast, 100)
-	set(&c.OutboxClaim, 30*time.Second)
+	set(&c.OutboxClaim, 5*time.Second)
 	set(&c.SweepEvery, 10*time.Minute)
 	return c
 }

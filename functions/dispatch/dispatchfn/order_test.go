@@ -198,6 +198,21 @@ func TestWhatIsOverHoldsNobody(t *testing.T) {
 	}
 }
 
+// What a look does not come to while its claim lasts is put back as it was.
+func TestPutsBackWhatItDoesNotComeTo(t *testing.T) {
+	c := newCluster(t, dispatchfn.Config{OutboxClaim: time.Nanosecond}, nil)
+	n := c.node(route("#42", 1))
+	c.line(nil, message("first", toUsers("42")), message("second", toUsers("42")))
+	before := c.entry("second")
+	c.sweep()
+	if got := names(n.got()); got != "" {
+		t.Errorf("the node got %q after the claim had run out", got)
+	}
+	if e := c.entry("second"); e.Attempts != 0 || !e.DueAt.Equal(before.DueAt) {
+		t.Errorf("second waits as %+v, want it as it was", e)
+	}
+}
+
 // A sweep that dispatched something looks again at once: what came meanwhile, and
 // could go nowhere else, does not wait for the next beat.
 func TestLooksAgainAtOnce(t *testing.T) {

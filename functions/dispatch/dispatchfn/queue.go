@@ -17,7 +17,10 @@ const (
 	aloneAtOnce = 8
 	// roundBytes bounds the data that is dispatched together, unless one message
 	// has more: about what a hand-off carries, and less than a node takes.
-	roundBytes = 4 << 20
+	// roundPlaces bounds its places in channels likewise, so that a round takes
+	// about a second at most.
+	roundBytes  = 4 << 20
+	roundPlaces = 10_000
 )
 
 // A dueEntry is an entry of the outbox with its message, and what came of it.
@@ -91,16 +94,17 @@ func (q *queue) hold(e *dueEntry, due time.Time) {
 	q.outcomes.held = append(q.outcomes.held, e.OutboxEntry)
 }
 
-// run dispatches entries, round by round, for as long as ctx lasts.
+// run dispatches entries, round by round, as long as ctx and half of the claim
+// last. What it does not come to is put back.
 func (q *queue) run(ctx context.Context, entries []*dueEntry) {
-	for len(entries) > 0 {
+	for began := time.Now(); len(entries) > 0; {
 		var free []*dueEntry
 		for _, e := range entries {
 			if !q.held(e) {
 				free = append(free, e)
 			}
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || time.Since(began) > q.h.cfg.OutboxClaim/2 {
 			for _, e := range free {
 				q.hold(e, e.DueAt)
 			}
@@ -154,11 +158,12 @@ type round struct {
 func newRound(entries []*dueEntry) *round {
 	r := &round{}
 	taken, with := make(channelSet), make(channelSet) // by those alone or later, and by those together
-	bytes := 0
+	bytes, places := 0, 0
 	for _, e := range entries {
 		alone := e.Attempts >= aloneAfter
+		full := bytes >= roundBytes || places >= roundPlaces
 		switch {
-		case taken.hasAny(e.Channels), alone && with.hasAny(e.Channels), !alone && bytes >= roundBytes:
+		case taken.hasAny(e.Channels), alone && with.hasAny(e.Channels), !alone && full:
 			r.later = append(r.later, e)
 			taken.add(e.Channels)
 			continue
@@ -169,6 +174,7 @@ func newRound(entries []*dueEntry) *round {
 			r.together = append(r.together, e)
 			with.add(e.Channels)
 			bytes += len(e.message.Data)
+			places += len(e.Channels)
 		}
 		r.entries = append(r.entries, e)
 	}
