@@ -113,6 +113,7 @@ func fenced(text, language string) []string {
 // spoil it is refused with its own code.
 func TestRecordedDeliveries(t *testing.T) {
 	all := recordings()
+	r := newRig(t) // one for all: their sources have names of their own
 	for _, name := range signature.Presets() {
 		t.Run(name, func(t *testing.T) {
 			rec, ok := all[name]
@@ -121,8 +122,7 @@ func TestRecordedDeliveries(t *testing.T) {
 			}
 			req, body := recorded(t, name)
 			sources, _, _ := page(t, name)
-			r := newRig(t)
-			load := func(secret, retired string) {
+			load := func(secret, retired string) *source.Set {
 				set, err := source.Parse(t.Context(), []byte(withRetired(t, sources)), r.hooks.compiler, func(_ context.Context, value string) (string, error) {
 					if value == "retired" {
 						return retired, nil
@@ -132,8 +132,9 @@ func TestRecordedDeliveries(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.hooks.set = set
+				return set
 			}
+			now, then := load(rec.secret, rec.other), load(rec.other, rec.secret)
 			send := func(body []byte, change func(http.Header)) *httptest.ResponseRecorder {
 				again := httptest.NewRequest("POST", req.URL.RequestURI(), bytes.NewReader(body))
 				again.Header = req.Header.Clone()
@@ -142,7 +143,8 @@ func TestRecordedDeliveries(t *testing.T) {
 			}
 			asRecorded := func(http.Header) {}
 			at := func(d time.Duration) { r.set(func() { r.clock = start.Add(d) }) }
-			load(rec.secret, rec.other)
+			r.hooks.set = now
+			r.handedOff() // what was left of the one before
 			scheme, _ := signature.Preset(name)
 			proof := scheme.Proves()
 			timed := proof.Time || name == "fusionauth" // whose recorded token names a time
@@ -157,8 +159,8 @@ func TestRecordedDeliveries(t *testing.T) {
 					return send(body, func(h http.Header) { h.Del(scheme.Header) })
 				}, push.CodeSignatureMissing},
 				{"signed with a retired secret", func() *httptest.ResponseRecorder {
-					load(rec.other, rec.secret)
-					defer load(rec.secret, rec.other)
+					r.hooks.set = then
+					defer func() { r.hooks.set = now }()
 					return send(body, asRecorded)
 				}, push.CodeSignatureRetired},
 				{"altered by one byte", func() *httptest.ResponseRecorder { return send(altered(body), asRecorded) },
