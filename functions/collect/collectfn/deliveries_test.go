@@ -1,6 +1,7 @@
 package collectfn
 
 import (
+	"context"
 	"fmt"
 	"net/http/httptest"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"pushcluster/functions/collect/rule"
 	"pushcluster/shared/push"
 )
 
@@ -335,6 +337,46 @@ func TestDeliveryCannotBeKept(t *testing.T) {
 	}
 	if a := r.delivered("github", "d"); a.Outcome != "accepted" || len(a.Messages) != 2 {
 		t.Errorf("kept is %+v", a)
+	}
+}
+
+// TestRuleOutOfTime: what a busy machine did not manage is parked, and asked for
+// again.
+func TestRuleOutOfTime(t *testing.T) {
+	r := newRig(t)
+	r.load(sourcesFile)
+	src, _ := r.hooks.set.Source("github")
+	req := httptest.NewRequest("POST", "/v1/webhooks/github", nil)
+	d := &delivery{source: src, in: rule.Input{Headers: map[string]string{"x-github-delivery": "d"}, ReceivedAt: start}}
+	m := mapped{event: event{id: "d"}}
+	m.fail("review", ruleFailure{Field: "when", Kind: string(rule.KindTime), Reason: "it takes longer"}, push.NewProblem(push.CodeRuleFailed, "review"))
+	w := httptest.NewRecorder()
+	r.collect.settle(w, req, d, []mapped{m}, r.collect.newReceived(req, []byte(opened), false, d, nil))
+	if w.Code != 503 || codeOf(w) != push.CodeUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("answer = %d %s, want 503", w.Code, w.Body)
+	}
+	if kept := r.delivered("github", "d"); kept.Outcome != "parked" || kept.Failed[0].Kind != "time" {
+		t.Errorf("kept is %+v", kept)
+	}
+	deliveryOf(t, r.github("d", "github secret", opened))
+	if kept := r.delivered("github", "d"); kept.Outcome != "accepted" || kept.Receipts != 2 {
+		t.Errorf("after its repeat it is %+v", kept)
+	}
+}
+
+// TestWebhookSenderHangsUp: what came whole is taken, whoever waits for the answer.
+func TestWebhookSenderHangsUp(t *testing.T) {
+	r := newRig(t)
+	r.load(sourcesFile)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	req := httptest.NewRequest("POST", "/v1/webhooks/github", strings.NewReader(opened)).WithContext(ctx)
+	req.Header.Set("X-GitHub-Delivery", "d")
+	req.Header.Set("X-GitHub-Event", "pull_request")
+	req.Header.Set("X-Hub-Signature-256", githubSignature("github secret", opened))
+	r.do(req)
+	if kept := r.delivered("github", "d"); kept.Outcome != "accepted" || len(kept.Messages) != 2 {
+		t.Errorf("kept is %+v", kept)
 	}
 }
 

@@ -93,9 +93,10 @@ func (m *mapped) fail(ruleName string, f ruleFailure, p *push.Problem) {
 }
 
 // mapAll maps the events of one request. If they make more than one request may,
-// no event makes anything, and each has failed.
+// no event makes anything, and each has failed. A sender that hangs up is no
+// reason for a rule to fail.
 func (h *Handler) mapAll(ctx context.Context, d *delivery, events []event) []mapped {
-	ctx, cancel := context.WithTimeout(ctx, maxMapping)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxMapping)
 	defer cancel()
 	list := make([]mapped, len(events))
 	drafts, size := 0, 0

@@ -11,6 +11,7 @@ import (
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/signature"
+	"pushcluster/shared/store"
 	"pushcluster/shared/telemetry"
 )
 
@@ -73,16 +74,15 @@ func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 // A delivery of which a rule fails is parked; where it cannot be, its sender
 // hears of it instead, and may send it again once the rule is repaired.
 func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, events []event, raw *received) {
-	list := h.mapAll(r.Context(), d, events)
+	h.settle(w, r, d, h.mapAll(r.Context(), d, events), raw)
+}
+
+// settle is take for what the events were mapped to.
+func (h *Handler) settle(w http.ResponseWriter, r *http.Request, d *delivery, list []mapped, raw *received) {
 	records := raw.records(d, list)
 	var drafts []*draft
-	var failed *push.Problem // of a delivery that cannot be parked
 	for i := range list {
 		drafts = append(drafts, list[i].drafts...)
-		parked := len(records) > 0 && records[i].Outcome == outcomeParked
-		if list[i].problem != nil && failed == nil && !parked {
-			failed = list[i].problem
-		}
 	}
 	kept := false
 	outcomes := h.acceptFirst(r.Context(), drafts, func(ctx context.Context) { kept = h.keep(ctx, d.source, records) })
@@ -99,13 +99,13 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, even
 			repeats++
 		}
 	}
-	switch {
-	case !kept:
-		h.refuseWebhook(w, r, d.source, push.NewProblem(push.CodeUnavailable, "the store is away and the delivery could not be kept; send it again"))
-		return
-	case failed != nil:
+	p := failure(list, records)
+	if !kept {
+		p = push.NewProblem(push.CodeUnavailable, "the store is away and the delivery could not be kept; send it again")
+	}
+	if p != nil {
 		// What the other rules made is accepted, and a repeat of it changes nothing.
-		h.refuseWebhook(w, r, d.source, failed)
+		h.refuseWebhook(w, r, d.source, p)
 		return
 	}
 	h.metrics.sent(d.source.Name, len(drafts)-repeats)
@@ -127,6 +127,26 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, d *delivery, even
 		return
 	}
 	serve.JSON(w, http.StatusAccepted, answers[0])
+}
+
+// failure returns what the sender is told of rules that failed: nil where none
+// did, or where the delivery is parked. One that ran out of time is parked too,
+// but where that was for want of processors the sender's repeat heals it.
+func failure(list []mapped, records []store.Delivery) (p *push.Problem) {
+	for i := range list {
+		if list[i].problem == nil {
+			continue
+		}
+		if len(records) == 0 || records[i].Outcome != outcomeParked {
+			return list[i].problem
+		}
+		for _, f := range list[i].failures() {
+			if f.Kind == string(rule.KindTime) {
+				p = push.NewProblem(push.CodeUnavailable, "rule %q ran out of time; send it again", f.Rule)
+			}
+		}
+	}
+	return p
 }
 
 // answer is what the sender of a delivery is told.
