@@ -124,6 +124,9 @@ func DecodeBatch(body []byte, most int) ([]Command, *Error) {
 	}
 	commands := make([]Command, len(batch.Commands))
 	for i, members := range batch.Commands {
+		if len(members) > 1 { // some libraries write out what is not there
+			maps.DeleteFunc(members, func(_ string, params json.RawMessage) bool { return string(params) == "null" })
+		}
 		if len(members) != 1 {
 			commands[i] = Command{Method: methodUnknown, Err: NewError(CodeBadRequest, "a command is an object with one member, its method")}
 			continue

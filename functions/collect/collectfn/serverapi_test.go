@@ -125,6 +125,7 @@ func TestAPIRefuses(t *testing.T) {
 		"info of something":      {"info", `{"node":"a"}`, 400, 107, `"node"`},
 		"batch within a batch":   {"batch", `{"commands":[{"batch":{}}]}`, 200, 0, `{"replies":[{"error":{"code":104,"message":"method not found`},
 		"batch, two in one":      {"batch", `{"commands":[{"info":{},"publish":{}}]}`, 200, 0, `{"replies":[{"error":{"code":107,"message":"bad request: a command`},
+		"batch, what is absent":  {"batch", `{"commands":[{"publish":null,"history":{},"info":null}]}`, 200, 0, `{"replies":[{"error":{"code":108,`},
 		"batch, nothing":         {"batch", `{"commands":[]}`, 200, 0, `{"replies":[]}`},
 		"lines, none":            {"", ``, 400, 107, "empty"},
 		"lines, second not JSON": {"", `{"method":"publish","params":{"channel":"a","data":1}}` + "\n{", 400, 107, "command 2 is not JSON"},
