@@ -106,6 +106,8 @@ func (k *tokens) Revoked(id *push.Identity) bool {
 	return slices.ContainsFunc(k.revoked, func(r push.Revocation) bool { return r.Covers(id) })
 }
 
+func (k *tokens) Tidy() {}
+
 func (k *tokens) Ready(context.Context) error { return nil }
 
 // A cluster is nodes on one Redis and one store, with the part of Dispatch that

@@ -94,6 +94,7 @@ type Verifier interface {
 	// token that was verified earlier is one of them.
 	Revoke(r push.Revocation)
 	Revoked(id *push.Identity) bool
+	Tidy() // gives back what is not needed any more; called every few seconds
 }
 
 // NewID returns the id of a new node whose internal port others reach at addr

@@ -12,6 +12,9 @@ import (
 // than a timer per connection, and what it judges is a matter of seconds.
 const tickEvery = 250 * time.Millisecond
 
+// tidyEvery is after how many sweeps the verifier is told to tidy up.
+const tidyEvery = 20
+
 // provePace is how often a connection is pinged at most, beside the regular
 // pings, to learn that its device received what it was sent.
 const provePace = time.Second
@@ -25,11 +28,14 @@ func (n *Node) tick(ctx context.Context) error {
 	t := time.NewTicker(tickEvery)
 	defer t.Stop()
 	last := time.Now()
-	for {
+	for sweeps := 1; ; sweeps++ {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-t.C:
+		}
+		if sweeps%tidyEvery == 0 {
+			n.verifier.Tidy()
 		}
 		now := time.Now()
 		late := now.Sub(last) > stalled

@@ -65,9 +65,24 @@ func (c *cache) keep(key cacheKey, life int64, identity push.Identity, now time.
 		return
 	}
 	if len(c.young) >= c.half || now.Sub(c.born) >= c.span {
-		c.old, c.young, c.born = c.young, make(map[cacheKey]cached), now
+		c.turn(now)
 	}
 	c.young[key] = cached{identity, until}
+}
+
+// turn begins a generation. c.mu is held.
+func (c *cache) turn(now time.Time) {
+	c.old, c.young, c.born = c.young, make(map[cacheKey]cached), now
+}
+
+// tidy forgets, where nothing is kept any more that would, what is too old to
+// count.
+func (c *cache) tidy(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.young)+len(c.old) > 0 && now.Sub(c.born) >= c.span {
+		c.turn(now)
+	}
 }
 
 func (c *cache) evict(which func(*push.Identity) bool) {

@@ -154,3 +154,21 @@ func BenchmarkVerifyCached(b *testing.B) {
 		}
 	}
 }
+
+func TestTidy(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	c := newCache(100, 10*time.Second)
+	c.keep(sum("a"), 0, push.Identity{User: "1"}, now)
+	tests := []struct {
+		after time.Duration
+		left  int
+	}{
+		{5 * time.Second, 1}, {11 * time.Second, 1}, {15 * time.Second, 1}, {22 * time.Second, 0}, {60 * time.Second, 0},
+	}
+	for _, tt := range tests {
+		c.tidy(now.Add(tt.after))
+		if got := len(c.young) + len(c.old); got != tt.left {
+			t.Errorf("after %s %d answers are kept, want %d", tt.after, got, tt.left)
+		}
+	}
+}

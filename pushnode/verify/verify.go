@@ -145,6 +145,10 @@ func (v *Verifier) Evict(user push.UserID) {
 	v.cache.evict(func(id *push.Identity) bool { return id.User == user })
 }
 
+// Tidy gives back the memory of answers that count no more. Whoever calls Verify
+// calls it every few seconds; else that of the last is kept until the next.
+func (v *Verifier) Tidy() { v.cache.tidy(v.now()) }
+
 // EvictAll forgets everything, as Evict does for one user.
 func (v *Verifier) EvictAll() { v.cache.evictAll() }
 
