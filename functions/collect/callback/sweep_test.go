@@ -208,8 +208,10 @@ func TestReceiverFails(t *testing.T) {
 		answer func(http.ResponseWriter, *http.Request)
 		reason string
 	}{
-		"500":      {status(500), "the receiver answers 500"}, // the only one that is looked at often
-		"redirect": {func(w http.ResponseWriter, req *http.Request) { http.Redirect(w, req, "/elsewhere", http.StatusTemporaryRedirect) }, "the receiver answers 307"},
+		"500": {status(500), "the receiver answers 500"}, // the only one that is looked at often
+		"redirect": {func(w http.ResponseWriter, req *http.Request) {
+			http.Redirect(w, req, "/elsewhere", http.StatusTemporaryRedirect)
+		}, "the receiver answers 307"},
 		"404":      {status(404), "the receiver answers 404"},
 		"hangs up": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 		"endless headers": {func(w http.ResponseWriter, _ *http.Request) {
