@@ -20,6 +20,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
@@ -124,10 +125,14 @@ func TestLocalStack(t *testing.T) {
 		{"the JavaScript SDK, through both nodes", (*rig).javaScript},
 		{"a poisoned message ends in the dead-letter queue, and only it", (*rig).poison},
 		{"Dispatch throttled delays and loses nothing", (*rig).throttle},
+		{"Dispatch failing delays and loses nothing", (*rig).fail},
 		{"a node killed loses nothing", (*rig).killNode},
 		{"a new API key counts without a deployment", (*rig).rotate},
 		{"a scheduled message is delivered by the sweep", (*rig).sweep},
+		{"hand-offs by Lambda and by SQS are alike", (*rig).handOff},
+		{"what is billed", (*rig).measure},
 		{"a deployment under traffic loses nothing", (*rig).redeploy},
+		{"nothing else was poisoned", (*rig).noDeadLetters},
 		{"the stack deletes clean", (*rig).remove},
 	}
 	for _, s := range steps {
@@ -177,18 +182,22 @@ func (r *rig) javaScript() {
 	}
 }
 
-func (r *rig) depth(queue string) int {
+// depth returns how many items a queue holds: those that wait and those that
+// somebody has taken and not deleted.
+func (r *rig) depth(queue string) (waiting, taken int) {
 	r.t.Helper()
-	out, err := r.queues.GetQueueAttributes(r.t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(r.outputs[queue]),
-		AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameApproximateNumberOfMessages}})
+	names := []types.QueueAttributeName{types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible}
+	out, err := r.queues.GetQueueAttributes(r.t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: aws.String(r.outputs[queue]), AttributeNames: names})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	n, err := strconv.Atoi(out.Attributes["ApproximateNumberOfMessages"])
-	if err != nil {
-		r.t.Fatal(err)
+	var counts [2]int
+	for i, name := range names {
+		if counts[i], err = strconv.Atoi(out.Attributes[string(name)]); err != nil {
+			r.t.Fatal(err)
+		}
 	}
-	return n
+	return counts[0], counts[1]
 }
 
 func (r *rig) poison() {
@@ -200,11 +209,30 @@ func (r *rig) poison() {
 	}
 	r.send("43", "beside the poison", nil)
 	r.until("what came beside the poison", func() bool { return p.has("beside the poison") })
-	r.within(3*time.Minute, "the poisoned item in the dead-letter queue", func() bool { return r.depth("DispatchDeadLetterQueue") == 1 })
-	out, err := r.queues.ReceiveMessage(r.t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(r.outputs["DispatchDeadLetterQueue"]), MaxNumberOfMessages: 10})
+	dead := aws.String(r.outputs["DispatchDeadLetterQueue"])
+	r.within(3*time.Minute, "the poisoned item in the dead-letter queue", func() bool {
+		waiting, _ := r.depth("DispatchDeadLetterQueue")
+		return waiting == 1
+	})
+	out, err := r.queues.ReceiveMessage(r.t.Context(), &sqs.ReceiveMessageInput{QueueUrl: dead, MaxNumberOfMessages: 10})
 	if err != nil || len(out.Messages) != 1 || aws.ToString(out.Messages[0].Body) != `{"messages":"poison"}` {
-		r.t.Errorf("the dead-letter queue holds %d items (%v), want the poisoned one", len(out.Messages), err)
+		r.t.Fatalf("the dead-letter queue holds %d items (%v), want the poisoned one", len(out.Messages), err)
 	}
+	if _, err := r.queues.DeleteMessage(r.t.Context(), &sqs.DeleteMessageInput{QueueUrl: dead, ReceiptHandle: out.Messages[0].ReceiptHandle}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// noDeadLetters shows that of all that was sent, whatever was broken meanwhile,
+// the poisoned item alone was given up.
+func (r *rig) noDeadLetters() {
+	if waiting, taken := r.depth("DispatchDeadLetterQueue"); waiting+taken > 0 {
+		r.t.Errorf("the dead-letter queue holds %d items, want none", waiting+taken)
+	}
+	r.until("the queue is empty", func() bool {
+		waiting, taken := r.depth("DispatchQueue")
+		return waiting+taken == 0
+	})
 }
 
 func (r *rig) throttle() {
@@ -223,13 +251,69 @@ func (r *rig) throttle() {
 	if _, err := r.lambda.DeleteFunctionConcurrency(r.t.Context(), &lambda.DeleteFunctionConcurrencyInput{FunctionName: function}); err != nil {
 		r.t.Fatal(err)
 	}
-	r.within(3*time.Minute, "all that waited", func() bool {
-		for i := range 5 {
-			if !p.has(fmt.Sprintf("throttled %d", i)) {
+	r.untilAll(p, "throttled %d", 5)
+}
+
+// untilAll waits until p has the n messages of those names.
+func (r *rig) untilAll(p *person, name string, n int) {
+	r.t.Helper()
+	r.within(3*time.Minute, fmt.Sprintf("%d messages like %q", n, name), func() bool {
+		for i := range n {
+			if !p.has(fmt.Sprintf(name, i)) {
 				return false
 			}
 		}
 		return true
+	})
+}
+
+// fail gives Dispatch a configuration with which it cannot start, as a bad
+// deployment does, and repairs it when the queue has been refused.
+func (r *rig) fail() {
+	p := r.person("49", "http://"+r.nodes[1].ip+":8711")
+	before := r.setEnvironment("SIGNING_SECRETS", "short")
+	for i := range 5 {
+		r.send("49", fmt.Sprintf("failed %d", i), nil)
+	}
+	r.until("Dispatch took what it cannot do", func() bool {
+		_, taken := r.depth("DispatchQueue")
+		return taken == 5
+	})
+	if p.has("failed 0") {
+		r.t.Error("a message arrived although Dispatch cannot start")
+	}
+	r.setEnvironment("SIGNING_SECRETS", before)
+	r.untilAll(p, "failed %d", 5)
+}
+
+// setEnvironment changes one variable of Dispatch and returns what it was.
+func (r *rig) setEnvironment(name, value string) (before string) {
+	r.t.Helper()
+	function := aws.String(r.outputs["DispatchFunction"])
+	now, err := r.lambda.GetFunctionConfiguration(r.t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: function})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	variables := now.Environment.Variables
+	before = variables[name]
+	variables[name] = value
+	if _, err := r.lambda.UpdateFunctionConfiguration(r.t.Context(), &lambda.UpdateFunctionConfigurationInput{
+		FunctionName: function, Environment: &lambdatypes.Environment{Variables: variables}}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.settled(*function)
+	return before
+}
+
+// settled waits until a function's last change has come into effect.
+func (r *rig) settled(function string) {
+	r.t.Helper()
+	r.until(function+" is active", func() bool {
+		now, err := r.lambda.GetFunctionConfiguration(r.t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: &function})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return now.State == lambdatypes.StateActive && now.LastUpdateStatus == lambdatypes.LastUpdateStatusSuccessful
 	})
 }
 

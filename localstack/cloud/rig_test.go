@@ -245,6 +245,12 @@ func (r *rig) sam() string {
 	return filepath.Join(r.root, ".local/aws-tools/bin/sam")
 }
 
+// credential is what LocalStack reads the name of a service from; it checks no
+// signature.
+func credential(service string) string {
+	return "AWS4-HMAC-SHA256 Credential=test/20260101/" + region + "/" + service + "/aws4_request, SignedHeaders=host, Signature=0"
+}
+
 // cloudFormation asks LocalStack something of CloudFormation's query API.
 func (r *rig) cloudFormation(action string, into any) error {
 	form := url.Values{"Action": {action}, "StackName": {stackName}, "Version": {"2010-05-15"}}
@@ -253,8 +259,7 @@ func (r *rig) cloudFormation(action string, into any) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	// LocalStack reads the service from here, and checks nothing.
-	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/"+region+"/cloudformation/aws4_request, SignedHeaders=host, Signature=0")
+	req.Header.Set("Authorization", credential("cloudformation"))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
