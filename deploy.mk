@@ -59,8 +59,8 @@ node-files:
 localstack-up: ## LocalStack on this machine, without its image (root; Debian)
 	@$(LOCALSTACK) up
 
-# Deploys with sam, breaks it, takes it down: six minutes, and what was not
-# installed before.
+# Deploys with sam, breaks it, takes it down: seven minutes, and four more
+# the first time, to install what it needs.
 localstack-test: localstack-up $(AWS_TOOLS)/.done $(JS)/node_modules/.package-lock.json ## the whole cluster on LocalStack: deploy, push, break, delete
 	$(GO) test -count=1 -tags localstack -timeout 25m -run 'TestLocalStack|TestSamLocalInvoke' -v ./localstack/cloud
 
