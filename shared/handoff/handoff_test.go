@@ -137,10 +137,10 @@ func TestHandOff(t *testing.T) {
 		"not JSON": {answer: func(w http.ResponseWriter, _ *http.Request, _ push.DispatchRequest) { w.Write([]byte("<html>")) },
 			want: []error{ErrAnswer, ErrAnswer, ErrAnswer}},
 		"a stranger's 502": {answer: func(w http.ResponseWriter, _ *http.Request, _ push.DispatchRequest) {
-			http.Error(w, "bad gateway", 502)
+			http.Error(w, "bad gateway", http.StatusBadGateway)
 		},
 			want: []error{ErrAnswer, ErrAnswer, ErrAnswer}},
-		"redirect": {answer: func(w http.ResponseWriter, r *http.Request, _ push.DispatchRequest) { http.Redirect(w, r, "/", 307) },
+		"redirect": {answer: func(w http.ResponseWriter, r *http.Request, _ push.DispatchRequest) { http.Redirect(w, r, "/", http.StatusTemporaryRedirect) },
 			want: []error{ErrAnswer, ErrAnswer, ErrAnswer}},
 		"too few results": {answer: func(w http.ResponseWriter, _ *http.Request, _ push.DispatchRequest) {
 			serve.JSON(w, 200, push.DispatchAnswer{})
