@@ -6,6 +6,7 @@ import (
 
 	"pushcluster/pushctl/api"
 	"pushcluster/pushctl/show"
+	"pushcluster/shared/push"
 )
 
 type callbacksCmd struct {
@@ -39,20 +40,10 @@ func (s *session) eachCallback(ctx context.Context, take func(api.Item[api.Parke
 	if err != nil {
 		return err
 	}
-	for next := ""; ; {
+	return eachPage(take, func(next string) ([]api.Item[api.ParkedCallback], string, error) {
 		page, err := client.Callbacks(ctx, next)
-		if err != nil {
-			return err
-		}
-		for _, c := range page.Value.Callbacks {
-			if err := take(c); err != nil {
-				return err
-			}
-		}
-		if next = page.Value.Next; next == "" {
-			return nil
-		}
-	}
+		return page.Value.Callbacks, page.Value.Next, err
+	})
 }
 
 type callbacksReplayCmd struct {
@@ -62,22 +53,18 @@ type callbacksReplayCmd struct {
 
 // Run has parked callbacks tried again.
 func (c *callbacksReplayCmd) Run(ctx context.Context, s *session) error {
-	if c.All == (len(c.ID) > 0) {
-		return usage("name the messages, or give --all")
-	}
 	client, err := s.api(ctx)
 	if err != nil {
 		return err
 	}
-	ids := c.ID
-	if c.All {
-		err := s.eachCallback(ctx, func(item api.Item[api.ParkedCallback]) error {
-			ids = append(ids, string(item.Value.ID))
+	ids, err := named(c.ID, c.All, func(list func(push.MessageID)) error {
+		return s.eachCallback(ctx, func(item api.Item[api.ParkedCallback]) error {
+			list(item.Value.ID)
 			return nil
 		})
-		if err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return err
 	}
 	return s.eachMessage(ctx, ids, client.ReplayCallback)
 }

@@ -6,6 +6,7 @@ import (
 
 	"pushcluster/pushctl/api"
 	"pushcluster/pushctl/show"
+	"pushcluster/shared/push"
 )
 
 type messageCmd struct {
@@ -124,20 +125,10 @@ func (s *session) eachParked(ctx context.Context, take func(api.Item[api.Parked]
 	if err != nil {
 		return err
 	}
-	for next := ""; ; {
+	return eachPage(take, func(next string) ([]api.Item[api.Parked], string, error) {
 		page, err := client.Parked(ctx, next)
-		if err != nil {
-			return err
-		}
-		for _, p := range page.Value.Parked {
-			if err := take(p); err != nil {
-				return err
-			}
-		}
-		if next = page.Value.Next; next == "" {
-			return nil
-		}
-	}
+		return page.Value.Parked, page.Value.Next, err
+	})
 }
 
 type parkedReplayCmd struct {
@@ -147,22 +138,18 @@ type parkedReplayCmd struct {
 
 // Run has parked messages tried again.
 func (c *parkedReplayCmd) Run(ctx context.Context, s *session) error {
-	if c.All == (len(c.ID) > 0) {
-		return usage("name the messages, or give --all")
-	}
 	client, err := s.api(ctx)
 	if err != nil {
 		return err
 	}
-	ids := c.ID
-	if c.All {
-		err := s.eachParked(ctx, func(p api.Item[api.Parked]) error {
-			ids = append(ids, string(p.Value.ID))
+	ids, err := named(c.ID, c.All, func(list func(push.MessageID)) error {
+		return s.eachParked(ctx, func(p api.Item[api.Parked]) error {
+			list(p.Value.ID)
 			return nil
 		})
-		if err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return err
 	}
 	return s.eachMessage(ctx, ids, client.ReplayParked)
 }
@@ -178,6 +165,37 @@ func (c *parkedDiscardCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	return s.eachMessage(ctx, c.ID, client.DiscardParked)
+}
+
+// eachPage calls take with every item of a list that comes in pages: page
+// returns one, given where the one before ended, and where it ends itself.
+func eachPage[T any](take func(api.Item[T]) error, page func(next string) ([]api.Item[T], string, error)) error {
+	for next := ""; ; {
+		items, end, err := page(next)
+		if err != nil {
+			return err
+		}
+		for _, item := range items {
+			if err := take(item); err != nil {
+				return err
+			}
+		}
+		if next = end; next == "" {
+			return nil
+		}
+	}
+}
+
+// named returns ids or, with all, the ids that every lists: one or the other.
+func named(ids []string, all bool, every func(list func(push.MessageID)) error) ([]string, error) {
+	if all == (len(ids) > 0) {
+		return nil, usage("name the messages, or give --all")
+	}
+	if !all {
+		return ids, nil
+	}
+	err := every(func(id push.MessageID) { ids = append(ids, string(id)) })
+	return ids, err
 }
 
 // eachMessage gives an order about each of ids, whatever becomes of the others,
