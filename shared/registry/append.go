@@ -229,8 +229,8 @@ func (r *Registry) groups(a *appending, todo []int) [][]int {
 
 // appendPipeline sends a call of the script for each group, behind a read of the
 // marker, and returns the commands, done. A few go along with what others send.
-func (r *Registry) appendPipeline(ctx context.Context, a *appending, groups [][]int) (cmds []*redis.Cmd, marker string, err error) {
-	cmds = make([]*redis.Cmd, len(groups))
+func (r *Registry) appendPipeline(ctx context.Context, a *appending, groups [][]int) ([]*redis.Cmd, string, error) {
+	cmds := make([]*redis.Cmd, len(groups)) // not written again: a lane may send them after ctx has ended
 	for n, group := range groups {
 		cmds[n] = redis.NewCmd(context.Background(), r.appendArgs(a, group)...)
 	}
@@ -239,14 +239,15 @@ func (r *Registry) appendPipeline(ctx context.Context, a *appending, groups [][]
 			_ = p.Process(context.Background(), cmd) // queues it; it has its own error
 		}
 	}
+	var marker string
+	var err error
 	if len(groups) <= appendInLane {
 		marker, err = r.lanes.do(ctx, add)
 	} else {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(groups)*appendPerScript)*time.Millisecond)
+		bounded, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(groups)*appendPerScript)*time.Millisecond)
 		defer cancel()
 		p := r.rdb.Pipeline()
-		marker, err = r.underMarker(ctx, p, func() { add(p) })
+		marker, err = r.underMarker(bounded, p, func() { add(p) })
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("append: %w", err)

@@ -1,10 +1,12 @@
 package registry_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,6 +43,31 @@ func TestAppend(t *testing.T) {
 		other := b.add(t, "news", "m2")
 		if other.Repeat || other.Prev != 0 {
 			t.Errorf("append of m2 to another channel = %+v, want a new one", other)
+		}
+	})
+}
+
+// A caller may leave while its commands wait in a lane. They are sent all the
+// same, and the next append finds what they did.
+func TestAppendLeftAlone(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{})
+		b.term(t)
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() {
+				ctx, leave := context.WithCancel(t.Context())
+				time.AfterFunc(time.Duration(i)*5*time.Microsecond, leave)
+				item := registry.Item{Channel: "#42", Message: message(fmt.Sprint("m", i))}
+				if _, err := b.Append(ctx, []registry.Item{item}); err != nil && !errors.Is(err, context.Canceled) {
+					t.Errorf("Append: %v, want %v or none", err, context.Canceled)
+				}
+			})
+		}
+		wg.Wait()
+		first := b.add(t, "#42", "m0")
+		if again := b.add(t, "#42", "m0"); !again.Repeat || again.Offset != first.Offset {
+			t.Errorf("append of m0 again = %+v, want a repeat of %+v", again, first)
 		}
 	})
 }
