@@ -12,6 +12,7 @@ import (
 	"pushcluster/bench/post"
 	"pushcluster/bench/proc"
 	"pushcluster/bench/swarm"
+	"pushcluster/shared/freeaddr"
 	"pushcluster/shared/nodeclient"
 	"pushcluster/shared/push"
 	"pushcluster/shared/signature"
@@ -47,7 +48,7 @@ type cluster struct {
 
 func (c *cluster) start(ctx context.Context) error {
 	nodes := max(1, c.cfg.Nodes)
-	addrs, err := freeAddrs(6 + 2*nodes)
+	addrs, err := freeaddr.Take(6 + 2*nodes)
 	if err != nil {
 		return err
 	}

@@ -9,12 +9,13 @@ import (
 	"pushcluster/bench/post"
 	"pushcluster/bench/proc"
 	"pushcluster/bench/swarm"
+	"pushcluster/shared/freeaddr"
 )
 
 // Floor is one mode of bench/floors.
 func Floor(mode, about string) Kind {
 	return Kind{Name: mode, About: about, start: func(ctx context.Context, t *Target, place Place, opts Options) error {
-		addrs, err := freeAddrs(2)
+		addrs, err := freeaddr.Take(2)
 		if err != nil {
 			return err
 		}

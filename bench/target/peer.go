@@ -14,6 +14,7 @@ import (
 	"pushcluster/bench/post"
 	"pushcluster/bench/proc"
 	"pushcluster/bench/swarm"
+	"pushcluster/shared/freeaddr"
 )
 
 // Centrifuge is the Go library centrifuge as a server, with its Redis broker:
@@ -95,7 +96,7 @@ func (t *Target) withRedis(ctx context.Context, place Place) (addrs []string, re
 	}
 	t.Processes = append(t.Processes, p)
 	t.redisAddr = redis
-	addrs, err = freeAddrs(2)
+	addrs, err = freeaddr.Take(2)
 	return addrs, redis, err
 }
 
@@ -125,7 +126,7 @@ func NginxNchan() Kind {
 		if _, err := os.Stat(nchanModule); err != nil {
 			return fmt.Errorf("%w: no nchan module for nginx (Debian: libnginx-mod-nchan)", ErrMissing)
 		}
-		addr, err := freeAddr()
+		addr, err := freeaddr.One()
 		if err != nil {
 			return err
 		}

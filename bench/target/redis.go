@@ -15,6 +15,7 @@ import (
 
 	"pushcluster/bench/proc"
 	"pushcluster/bench/swarm"
+	"pushcluster/shared/freeaddr"
 )
 
 // startRedis starts a redis-server that keeps nothing on disk.
@@ -23,7 +24,7 @@ func startRedis(ctx context.Context, place Place) (*proc.Process, string, error)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: no redis-server is on PATH", ErrMissing)
 	}
-	addr, err := freeAddr()
+	addr, err := freeaddr.One()
 	if err != nil {
 		return nil, "", err
 	}

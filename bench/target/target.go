@@ -260,30 +260,6 @@ func Tokens(n int, channels func(user int) []push.Channel) ([]string, error) {
 
 const tokenKeys = keyID + ":HS256:" + Secret
 
-// freeAddr returns an address on 127.0.0.1 that was free a moment ago.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-// freeAddrs returns n of them, all different.
-func freeAddrs(n int) ([]string, error) {
-	list := make([]string, n)
-	for i := range list {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // all at the end, so that no two are the same
-		list[i] = l.Addr().String()
-	}
-	return list, nil
-}
-
 // answers200 says whether a GET of url is answered 200.
 func answers200(url string) func(context.Context) error {
 	return func(ctx context.Context) error {

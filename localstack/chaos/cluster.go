@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"pushcluster/shared/freeaddr"
 	"pushcluster/shared/token"
 )
 
@@ -85,7 +86,7 @@ func newCluster(bin, dir string, cfg clusterConfig) (*cluster, error) {
 	if c.minter, err = token.NewMinter(token.Config{Keys: keys}, time.Now); err != nil {
 		return nil, err
 	}
-	addrs, err := freeAddrs(8 + 2*nodeCount)
+	addrs, err := freeaddr.Take(8 + 2*nodeCount)
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,8 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -180,20 +178,4 @@ func (p *process) check() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.fault
-}
-
-// freeAddrs returns n addresses on 127.0.0.1 that were free a moment ago.
-func freeAddrs(n int) ([]string, error) {
-	var errs []error
-	addrs := make([]string, n)
-	for i := range addrs {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		defer l.Close() // all at the end, so that no two are the same
-		addrs[i] = l.Addr().String()
-	}
-	return addrs, errors.Join(errs...)
 }

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"pushcluster/shared/freeaddr"
 	"pushcluster/shared/registry/registrytest"
 	"pushcluster/shared/store/storetest"
 )
@@ -108,15 +109,13 @@ func (ps *programs) between(dispatch string) string {
 // freePorts returns n ports that nobody listens on at the moment.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
-	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // after all are chosen, so that none comes twice
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports = append(ports, port)
+	addrs, err := freeaddr.Take(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := make([]string, n)
+	for i, addr := range addrs {
+		_, ports[i], _ = net.SplitHostPort(addr)
 	}
 	return ports
 }

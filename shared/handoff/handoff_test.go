@@ -140,7 +140,9 @@ func TestHandOff(t *testing.T) {
 			http.Error(w, "bad gateway", http.StatusBadGateway)
 		},
 			want: []error{ErrAnswer, ErrAnswer, ErrAnswer}},
-		"redirect": {answer: func(w http.ResponseWriter, r *http.Request, _ push.DispatchRequest) { http.Redirect(w, r, "/", http.StatusTemporaryRedirect) },
+		"redirect": {answer: func(w http.ResponseWriter, r *http.Request, _ push.DispatchRequest) {
+			http.Redirect(w, r, "/", http.StatusTemporaryRedirect)
+		},
 			want: []error{ErrAnswer, ErrAnswer, ErrAnswer}},
 		"too few results": {answer: func(w http.ResponseWriter, _ *http.Request, _ push.DispatchRequest) {
 			serve.JSON(w, 200, push.DispatchAnswer{})

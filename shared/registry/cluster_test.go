@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushcluster/shared/freeaddr"
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/registry/registrytest"
@@ -49,12 +50,11 @@ func cluster(t *testing.T) []*registrytest.Server {
 }
 
 func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeaddr.One()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_, port, _ := net.SplitHostPort(addr)
 	return port
 }
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+
+	"pushcluster/shared/freeaddr"
 )
 
 // startTries is how many free ports are tried, for another process may take one
@@ -48,7 +50,7 @@ func Redis(t testing.TB, args ...string) *Server {
 	s := &Server{t: t, dir: t.TempDir(), args: args}
 	var err error
 	for range startTries {
-		if s.addr, err = freeAddr(); err != nil {
+		if s.addr, err = freeaddr.One(); err != nil {
 			break
 		}
 		if err = s.start(); err == nil {
@@ -198,14 +200,6 @@ func (s *Server) start() error {
 			return errors.New("it did not answer within 10 s")
 		}
 	}
-}
-
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // Do sends one command to the Redis at addr and returns the first line of its
