@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -208,8 +207,6 @@ func (c *client) take(channel string, p centrifuge.Publication) {
 	c.w.deliveries.Add(1)
 	f.take(uint32(n), p.Offset, conn)
 }
-
-var errNoNode = errors.New("no node is up")
 
 // dial is the balancer: it connects to the client's own node while that is up,
 // else to another one that is.

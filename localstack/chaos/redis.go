@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -67,15 +66,6 @@ func (r *redisServer) do(args ...string) error {
 // snapshot writes what the server holds now to its dump file. A server that
 // starts again begins with it.
 func (r *redisServer) snapshot() error { return r.do("SAVE") }
-
-// forget removes the snapshot: the server starts again with nothing.
-func (r *redisServer) forget() error {
-	err := os.Remove(filepath.Join(r.dir, "dump.rdb"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
-}
 
 // clock returns the time that the server has, to the second.
 func (r *redisServer) clock() (time.Time, error) {

@@ -87,13 +87,13 @@ func appendString(b []byte, s string) []byte {
 }
 
 // The fields of the protocol's messages, each with its wire type: 2, a length
-// and bytes, but for the offset, which is a varint.
+// and bytes, but for the offset, which is a varint (0).
 const (
 	replyPush   = 4<<3 | 2
 	pushChannel = 2<<3 | 2
 	pushPub     = 4<<3 | 2
 	pubData     = 4<<3 | 2
-	pubOffset   = 6<<3 | 0
+	pubOffset   = 6 << 3
 	pubTags     = 7<<3 | 2
 	tagKey      = 1<<3 | 2
 	tagValue    = 2<<3 | 2

@@ -16,7 +16,7 @@ func TestLoad(t *testing.T) {
 	// A container's credentials, as ECS and EKS serve them.
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("Authorization"); got != "let me in" {
-			http.Error(w, `{"code":"denied","message":"no"}`, 401)
+			http.Error(w, `{"code":"denied","message":"no"}`, http.StatusUnauthorized)
 			return
 		}
 		w.Write([]byte(`{"AccessKeyId":"TASK","SecretAccessKey":"s","Token":"t","Expiration":"2999-01-01T00:00:00Z"}`))

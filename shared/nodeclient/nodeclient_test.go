@@ -141,7 +141,7 @@ func TestErrors(t *testing.T) {
 		"unsigned":        {write(200, `{}`), secretB, ErrRefused, ErrOtherNode},
 		"not a problem":   {write(502, `<html>`), secretA, ErrRefused, ErrOtherNode},
 		"not JSON":        {write(200, `{`), secretA, ErrAnswer, nil},
-		"redirect":        {http.RedirectHandler("http://127.0.0.1:1/", 307).ServeHTTP, secretA, ErrRefused, nil},
+		"redirect":        {http.RedirectHandler("http://127.0.0.1:1/", http.StatusTemporaryRedirect).ServeHTTP, secretA, ErrRefused, nil},
 		"cut off":         {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, secretA, ErrUnreachable, ErrOtherNode},
 	}
 	for name, tt := range tests {

@@ -3,6 +3,7 @@ package collectfn
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -195,11 +196,16 @@ func TestParkedPages(t *testing.T) {
 			parked = append(parked, store.ParkedEntry{Message: id, At: start.Add(time.Duration(i/10) * time.Second), Until: start.Add(time.Hour)})
 		}
 	}
-	if err := r.store.PutOutbox(t.Context(), entries); err != nil {
-		t.Fatal(err)
+	// A few at a time: each call has a deadline, also on a busy machine.
+	for few := range slices.Chunk(entries, 100) {
+		if err := r.store.PutOutbox(t.Context(), few); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := r.store.ParkOutbox(t.Context(), parked); err != nil {
-		t.Fatal(err)
+	for few := range slices.Chunk(parked, 100) {
+		if err := r.store.ParkOutbox(t.Context(), few); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var sizes []int
 	seen := make(map[push.MessageID]bool)
