@@ -56,14 +56,7 @@ func (h *Handler) listCallbacks(w http.ResponseWriter, r *http.Request) {
 	if _, ok := h.holder(w, r); !ok {
 		return
 	}
-	query, p := queryOf(r, "next")
-	var from parkedMark
-	if p == nil && query["next"] != "" {
-		var err error
-		if from, err = decodeMark[parkedMark](query["next"]); err != nil {
-			p = push.NewProblem(push.CodeBadRequest, "%v", err)
-		}
-	}
+	from, p := parkedFrom(r)
 	if p != nil {
 		h.refuse(w, r, p)
 		return
