@@ -56,7 +56,7 @@ func (h *Handler) listCallbacks(w http.ResponseWriter, r *http.Request) {
 	if _, ok := h.holder(w, r); !ok {
 		return
 	}
-	from, p := parkedFrom(r)
+	from, p := markOf[parkedMark](r)
 	if p != nil {
 		h.refuse(w, r, p)
 		return

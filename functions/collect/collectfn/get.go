@@ -17,18 +17,10 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	query, p := queryOf(r, "next")
+	from, p := markOf[pageMark](r)
 	if p != nil {
 		h.refuse(w, r, p)
 		return
-	}
-	var from pageMark
-	if query["next"] != "" {
-		var err error
-		if from, err = decodeMark[pageMark](query["next"]); err != nil {
-			h.refuse(w, r, push.NewProblem(push.CodeBadRequest, "%v", err))
-			return
-		}
 	}
 	id := push.MessageID(r.PathValue("id"))
 	m, p := h.find(r.Context(), sender, id)

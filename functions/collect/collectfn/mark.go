@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"time"
 
 	"pushcluster/shared/push"
@@ -49,6 +50,20 @@ func decodeMark[M any](text string) (mark M, err error) {
 		return *new(M), errMark
 	}
 	return mark, nil
+}
+
+// markOf returns where the page that r asks for begins: its "next", which an
+// earlier page gave, or the beginning. r may ask for nothing else.
+func markOf[M any](r *http.Request) (from M, p *push.Problem) {
+	query, p := queryOf(r, "next")
+	if p != nil || query["next"] == "" {
+		return from, p
+	}
+	from, err := decodeMark[M](query["next"])
+	if err != nil {
+		return from, push.NewProblem(push.CodeBadRequest, "%v", err)
+	}
+	return from, nil
 }
 
 // A deliveryMark is a delivery's place among those of its source.

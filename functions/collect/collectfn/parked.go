@@ -38,7 +38,7 @@ func (h *Handler) parked(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	from, p := parkedFrom(r)
+	from, p := markOf[parkedMark](r)
 	if p != nil {
 		h.refuse(w, r, p)
 		return
@@ -49,20 +49,6 @@ func (h *Handler) parked(w http.ResponseWriter, r *http.Request) {
 	}
 	h.metrics.orders.WithLabelValues("parked").Inc()
 	serve.JSON(w, http.StatusOK, list)
-}
-
-// parkedFrom returns where the page that r asks for begins: its "next", which an
-// earlier page gave, or the beginning.
-func parkedFrom(r *http.Request) (from parkedMark, p *push.Problem) {
-	query, p := queryOf(r, "next")
-	if p != nil || query["next"] == "" {
-		return from, p
-	}
-	from, err := decodeMark[parkedMark](query["next"])
-	if err != nil {
-		return from, push.NewProblem(push.CodeBadRequest, "%v", err)
-	}
-	return from, nil
 }
 
 // listParked reads from the store until a page is full of what sender may know
