@@ -19,8 +19,12 @@ var (
 	gepoll   = target.Floor("gepoll", "the floor: gorilla's framing over raw descriptors and epoll")
 	textbook = target.Floor("textbook", "gorilla's chat example: two goroutines a connection")
 	node     = target.Cluster("node", "this project, without the durable write", target.ClusterConfig{})
+	routines = target.Cluster("goroutines", "this project with a goroutine for each connection, as where the node has TLS", target.ClusterConfig{Goroutines: true})
 	sqlite   = target.Cluster("node+sqlite", "this project as it is, with its inbox in SQLite", target.ClusterConfig{Durable: true})
 )
+
+// socketRows are those that who reads the sockets has a part in.
+var socketRows = []string{"connect", "memory", "alone", "broadcast"}
 
 // durableRows are those that the durable write has a part in.
 var durableRows = []string{"connect", "unicast", "batched", "fanout", "latency"}
@@ -85,7 +89,7 @@ func pick(p *compare.Plan, names []string) error {
 
 func nodePlans(o options) []compare.Plan {
 	p := compare.Plan{Suite: "node", Rounds: 3, Measure: o.config(10_000), Contenders: []compare.Contender{
-		{Kind: gepoll}, {Kind: textbook}, {Kind: node}, {Kind: sqlite, Rows: durableRows},
+		{Kind: gepoll}, {Kind: textbook}, {Kind: node}, {Kind: routines, Rows: socketRows}, {Kind: sqlite, Rows: durableRows},
 	}}
 	if o.store != "" {
 		kind := target.Cluster("node+store", "this project as it is, with its inbox in the store that was named",

@@ -49,7 +49,6 @@ func TestPrint(t *testing.T) {
 		"failed":                "FAILED gepoll: it fell over",
 		"durable write":         "durable write (inbox) in sqlite, for a message of row batched, µs | 22.0",
 		"multiple of XADD":      "| 2.50",
-		"Redis for all":         "Redis for one message to all on node, with what it does meanwhile, µs | 10.0 |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s: the table lacks %q:\n%s", name, want, out.String())

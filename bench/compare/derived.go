@@ -54,10 +54,6 @@ func (r *Report) deriveRedis(t *Target) {
 			Derived{t.Name + ".redis", "Redis for one of many messages on " + t.Name + ", µs", v},
 			Derived{t.Name + ".redis.multiple", "the same as a multiple of one pipelined XADD * on " + t.Name, v / plain})
 	}
-	if v, ok := t.Value("fanout", "cpu.redis"); ok {
-		r.Derived = append(r.Derived, Derived{t.Name + ".redis.all",
-			"Redis for one message to all on " + t.Name + ", with what it does meanwhile, µs", v * float64(r.Connections)})
-	}
 }
 
 func (r *Report) printDerived(out io.Writer) {

@@ -28,6 +28,9 @@ type ClusterConfig struct {
 	StoreURL string
 	// Collect has messages come in through Collect instead of Dispatch.
 	Collect bool
+	// Goroutines has the nodes read their sockets with a goroutine each, as they
+	// do where there are no event loops.
+	Goroutines bool
 }
 
 // Cluster is this project: Auth, Dispatch, push nodes and Redis, each a process.
@@ -102,6 +105,9 @@ func (c *cluster) program(ctx context.Context, name, program, public, internal s
 
 // node starts a push node and learns its id.
 func (c *cluster) node(ctx context.Context, public, internal string, env []string) error {
+	if c.cfg.Goroutines {
+		env = append(env[:len(env):len(env)], "SOCKETS=goroutine")
+	}
 	if err := c.program(ctx, "node", "pushnode", public, internal, env); err != nil {
 		return err
 	}

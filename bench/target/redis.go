@@ -117,10 +117,10 @@ func askRedis(ctx context.Context, addr string, args ...string) ([]byte, error) 
 	return readReply(bufio.NewReader(c))
 }
 
-// AppendPlain appends payloads to n streams of the target's Redis, one pipelined
-// XADD * each, in pipelines of 100, and returns how many it appended. It is what
-// the cluster's own append is a multiple of.
-func (t *Target) AppendPlain(ctx context.Context, n int) (int, error) {
+// AppendPlain appends n payloads to so many streams of the target's Redis in turn,
+// one pipelined XADD * each, in pipelines of 100, and returns how many it
+// appended. It is what the cluster's own append is a multiple of.
+func (t *Target) AppendPlain(ctx context.Context, streams, n int) (int, error) {
 	if t.redisAddr == "" {
 		return 0, ErrNotOffered
 	}
@@ -138,7 +138,7 @@ func (t *Target) AppendPlain(ctx context.Context, n int) (int, error) {
 	for ; done < n; done += pipeline {
 		b = b[:0]
 		for i := range pipeline {
-			b = appendCommand(b, "XADD", "plain:"+strconv.Itoa((done+i)%n), "*", "m", payload)
+			b = appendCommand(b, "XADD", "plain:"+strconv.Itoa((done+i)%streams), "*", "m", payload)
 		}
 		_ = c.SetDeadline(time.Now().Add(5 * time.Second)) // fails only on a closed connection
 		if _, err := c.Write(b); err != nil {

@@ -15,6 +15,40 @@ import (
 	"pushcluster/shared/registry/registrytest"
 )
 
+// BenchmarkRedisCostOfAll measures the processor time that Redis spends on one
+// append of a message to all, in pipelines of 100, by the number of nodes that
+// have a route. How many connections those have, Redis never learns.
+func BenchmarkRedisCostOfAll(b *testing.B) {
+	for _, nodes := range []int{1, 5, 25} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			s := registrytest.Redis(b)
+			r := newBench(b, s, registry.Config{})
+			rdb := redis.NewClient(&redis.Options{Addr: s.Addr()})
+			b.Cleanup(func() { _ = rdb.Close() })
+			for n := range nodes {
+				id := push.NodeID(fmt.Sprintf("127.0.0.%d:8811~abcdefgh", n+1))
+				if err := r.AddRoutes(b.Context(), id, []registry.ChannelRoute{{Channel: push.All, Registration: 1}}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			items := make([]registry.Item, 100)
+			n := 0
+			before := cpu(b, rdb)
+			for b.Loop() {
+				for i := range items {
+					m := message(fmt.Sprint("bench/", n))
+					items[i] = registry.Item{Channel: push.All, Message: m}
+					n++
+				}
+				if _, err := r.Append(b.Context(), items); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64((cpu(b, rdb)-before).Nanoseconds())/1000/float64(b.N*len(items)), "redis-µs/append")
+		})
+	}
+}
+
 // BenchmarkRedisCost measures the processor time that Redis itself spends: on
 // one append of a message to one channel, and on the least that a log could
 // cost, a plain XADD of the same bytes. Both come in pipelines of 100, to as
