@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
@@ -102,6 +104,56 @@ func BenchmarkRedisCost(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64((cpu(b, rdb)-before).Nanoseconds())/1000/float64(b.N*pipeline), "redis-µs/append")
+		})
+	}
+}
+
+// BenchmarkRegisterCost measures the processor time that Redis itself spends on
+// channels that connect for the first time, many at once, and on as many that
+// come back and missed one message.
+func BenchmarkRegisterCost(b *testing.B) {
+	const atOnce = 200
+	for _, name := range []string{"last", "read"} {
+		b.Run(name, func(b *testing.B) {
+			s := registrytest.Redis(b)
+			r := newBench(b, s, registry.Config{})
+			rdb := redis.NewClient(&redis.Options{Addr: s.Addr()})
+			b.Cleanup(func() { _ = rdb.Close() })
+			place := make([]push.Offset, b.N)
+			for i := 0; name == "read" && i < b.N; i++ {
+				c := push.Channel(fmt.Sprint("#", i))
+				place[i] = r.add(b, c, "m1").Offset
+				r.add(b, c, "m2")
+			}
+			var next atomic.Int64
+			before := cpu(b, rdb)
+			b.ResetTimer()
+			var g errgroup.Group
+			for range atOnce {
+				g.Go(func() error {
+					for {
+						i := next.Add(1) - 1
+						if i >= int64(b.N) {
+							return nil
+						}
+						c := push.Channel(fmt.Sprint("#", i))
+						var err error
+						if name == "last" {
+							_, err = r.RegisterAndLast(b.Context(), "127.0.0.1:8811~abcdefgh", i+1, c)
+						} else {
+							_, err = r.RegisterAndRead(b.Context(), "127.0.0.1:8811~abcdefgh", i+1, registry.LogQuery{Channel: c, After: place[i]})
+						}
+						if err != nil {
+							return err
+						}
+					}
+				})
+			}
+			if err := g.Wait(); err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			b.ReportMetric(float64((cpu(b, rdb)-before).Nanoseconds())/1000/float64(b.N), "redis-µs/channel")
 		})
 	}
 }

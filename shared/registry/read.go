@@ -51,13 +51,11 @@ func (r *Registry) ReadLog(ctx context.Context, q LogQuery) (LogPage, error) {
 // its log, in one round trip: whatever is appended later finds the route, and
 // whatever was appended before is in the page or behind it.
 func (r *Registry) RegisterAndRead(ctx context.Context, node push.NodeID, registration int64, q LogQuery) (LogPage, error) {
-	var cmd redis.Cmder
-	page, err := r.readLog(ctx, q, func(p redis.Pipeliner) {
-		cmd = r.addRoute(p, node, ChannelRoute{q.Channel, registration})
+	var page LogPage
+	err := r.registering(node, ChannelRoute{q.Channel, registration}, func(first func(redis.Pipeliner)) (err error) {
+		page, err = r.readLog(ctx, q, first)
+		return err
 	})
-	if err == nil && cmd.Err() != nil {
-		err = fmt.Errorf("add route of %s: %w", q.Channel, cmd.Err())
-	}
 	return page, err
 }
 
@@ -70,13 +68,11 @@ func (r *Registry) LastInLog(ctx context.Context, c push.Channel) (push.Offset, 
 // RegisterAndLast writes the node's route for the channel and then asks for its
 // newest offset, in one round trip.
 func (r *Registry) RegisterAndLast(ctx context.Context, node push.NodeID, registration int64, c push.Channel) (push.Offset, error) {
-	var cmd redis.Cmder
-	last, err := r.lastInLog(ctx, c, func(p redis.Pipeliner) {
-		cmd = r.addRoute(p, node, ChannelRoute{c, registration})
+	var last push.Offset
+	err := r.registering(node, ChannelRoute{c, registration}, func(first func(redis.Pipeliner)) (err error) {
+		last, err = r.lastInLog(ctx, c, first)
+		return err
 	})
-	if err == nil && cmd.Err() != nil {
-		err = fmt.Errorf("add route of %s: %w", c, cmd.Err())
-	}
 	return last, err
 }
 
@@ -87,7 +83,7 @@ func (r *Registry) lastInLog(ctx context.Context, c push.Channel, first func(red
 			if first != nil {
 				first(p)
 			}
-			read.add(p, LogQuery{Channel: c, After: maxOffset - 1, MaxEntries: 1})
+			read.addLast(p, c)
 		})
 		if err != nil {
 			return 0, fmt.Errorf("ask for the end of %s: %w", c, err)
@@ -146,12 +142,17 @@ type logRead struct {
 	slice *redis.XMessageSliceCmd
 }
 
+// addLast queues the question for the newest offset alone.
+func (l *logRead) addLast(p redis.Pipeliner, c push.Channel) {
+	l.last = p.HGet(context.Background(), seenKey(c), stateField)
+}
+
 // add queues the read. The newest offset is asked for first: whatever it says
-// of the time before, the entries read after it can only add to.
+// of the time before, the entries read after it can only add to. The entry at
+// After itself is not asked for: the one behind it names it.
 func (l *logRead) add(p redis.Pipeliner, q LogQuery) {
-	ctx := context.Background()
-	l.last = p.HGet(ctx, seenKey(q.Channel), stateField)
-	l.slice = p.XRangeN(ctx, logKey(q.Channel), entryID(q.After), "+", int64(q.MaxEntries)+2)
+	l.addLast(p, q.Channel)
+	l.slice = p.XRangeN(context.Background(), logKey(q.Channel), "("+entryID(q.After), "+", int64(q.MaxEntries)+1)
 }
 
 // lastOffset returns the newest offset in term t, 0 if it is not known.
@@ -195,10 +196,6 @@ func (l *logRead) page(q LogQuery, t push.Term) (LogPage, error) {
 		if err != nil || offset <= t.Floor {
 			continue
 		}
-		if offset == q.After {
-			page.ReachesBack = inTerm
-			continue
-		}
 		e, err := decodeEntry(q.Channel, x, t.Floor)
 		if err != nil {
 			page.ReachesBack = false
@@ -209,7 +206,7 @@ func (l *logRead) page(q LogQuery, t push.Term) (LogPage, error) {
 			break
 		}
 		if len(page.Entries) == 0 {
-			page.ReachesBack = inTerm && (page.ReachesBack || e.Prev != 0 && e.Prev <= q.After)
+			page.ReachesBack = inTerm && e.Prev != 0 && e.Prev <= q.After
 			page.Uncovered = before(e)
 		} else if e.Prev != chain {
 			page.ReachesBack = false

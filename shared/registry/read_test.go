@@ -1,10 +1,13 @@
 package registry_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
@@ -131,14 +134,27 @@ func TestRoutes(t *testing.T) {
 				return err
 			}, "n1/1 n2/5 n3/6"},
 			{"registered again", func() error { return b.AddRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 9}}) }, "n1/9 n2/5 n3/6"},
-			{"old registration removed", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 1}}) }, "n1/9 n2/5 n3/6"},
-			{"right one removed", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 9}}) }, "n2/5 n3/6"},
-			{"removed twice", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 9}}) }, "n2/5 n3/6"},
+			{"an older one, late", func() error { return b.AddRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 8}}) }, "n1/9 n2/5 n3/6"},
+			{"an older one, late, with a read", func() error {
+				_, err := b.RegisterAndRead(ctx, "n2", 4, registry.LogQuery{Channel: "#42"})
+				return err
+			}, "n1/9 n2/5 n3/6"},
+			{"a newer one, with a read", func() error {
+				_, err := b.RegisterAndRead(ctx, "n2", 7, registry.LogQuery{Channel: "#42"})
+				return err
+			}, "n1/9 n2/7 n3/6"},
+			{"a newer one, with the last", func() error {
+				_, err := b.RegisterAndLast(ctx, "n3", 8, "#42")
+				return err
+			}, "n1/9 n2/7 n3/8"},
+			{"old registration removed", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 1}}) }, "n1/9 n2/7 n3/8"},
+			{"right one removed", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 9}}) }, "n2/7 n3/8"},
+			{"removed twice", func() error { return b.RemoveRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 9}}) }, "n2/7 n3/8"},
 			{"rest removed", func() error {
-				if err := b.RemoveRoutes(ctx, "n2", []registry.ChannelRoute{{"#42", 5}, {"none", 1}}); err != nil {
+				if err := b.RemoveRoutes(ctx, "n2", []registry.ChannelRoute{{"#42", 7}, {"none", 1}}); err != nil {
 					return err
 				}
-				return b.RemoveRoutes(ctx, "n3", []registry.ChannelRoute{{"#42", 6}})
+				return b.RemoveRoutes(ctx, "n3", []registry.ChannelRoute{{"#42", 8}})
 			}, ""},
 		}
 		for _, st := range steps {
@@ -150,6 +166,44 @@ func TestRoutes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRoutesExpire proves that what a node leaves behind vanishes, however its
+// routes were written.
+func TestRoutesExpire(t *testing.T) {
+	tests := map[string]func(ctx context.Context, b bench) error{
+		"added": func(ctx context.Context, b bench) error {
+			return b.AddRoutes(ctx, "n1", []registry.ChannelRoute{{"#42", 1}})
+		},
+		"with a read": func(ctx context.Context, b bench) error {
+			_, err := b.RegisterAndRead(ctx, "n1", 1, registry.LogQuery{Channel: "#42"})
+			return err
+		},
+		"with the last": func(ctx context.Context, b bench) error {
+			_, err := b.RegisterAndLast(ctx, "n1", 1, "#42")
+			return err
+		},
+	}
+	for name, write := range tests {
+		t.Run(name, func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *registrytest.Server) {
+				b := newBench(t, s, registry.Config{Keep: time.Hour})
+				for _, again := range []bool{false, true} {
+					if err := write(t.Context(), b); err != nil {
+						t.Fatal(err)
+					}
+					left, err := registrytest.Do(s.Addr(), "PTTL", "push:{#42}:routes")
+					ms, _ := strconv.Atoi(strings.TrimPrefix(left, ":"))
+					if err != nil || ms < 3_500_000 || ms > 3_600_000 {
+						t.Errorf("again %v: the route lives for %q ms, %v, want an hour", again, left, err)
+					}
+					if _, err := registrytest.Do(s.Addr(), "PERSIST", "push:{#42}:routes"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestManyRoutes(t *testing.T) {

@@ -1,7 +1,12 @@
--- Removes a route if it is still the registration that is named.
+-- Removes a node's routes, each if it is still the registration that is named.
 --
--- KEYS  a channel's routes
--- ARGV  1 the node  2 the registration
+-- KEYS  channels' routes
+-- ARGV  1 the node  and for each key the registration
 
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-return redis.call('HDEL', KEYS[1], ARGV[1])
+local node, removed = ARGV[1], 0
+for i, routes in ipairs(KEYS) do
+  if redis.call('HGET', routes, node) == ARGV[i + 1] then
+    removed = removed + redis.call('HDEL', routes, node)
+  end
+end
+return removed
