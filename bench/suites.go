@@ -110,11 +110,11 @@ func scalePlans(o options) []compare.Plan {
 // channelPlans shows whether cost grows with the number of channels: the same
 // connections, each in more and more channels of its own.
 func channelPlans(o options) []compare.Plan {
-	p := compare.Plan{Suite: "channels", Rounds: 1, Measure: o.config(2000), Only: []string{"connect", "memory", "batched"}}
+	p := compare.Plan{Suite: "channels", Of: "channels a connection", Rounds: 1, Measure: o.config(2000), Only: []string{"connect", "memory", "batched"}}
 	for _, channels := range []int{0, 5, 25, 50} {
 		kind := node
 		kind.Name = fmt.Sprintf("%d channels", 2+channels) // the personal one and all
-		p.Contenders = append(p.Contenders, compare.Contender{Kind: kind, Channels: channels})
+		p.Contenders = append(p.Contenders, compare.Contender{Kind: kind, Channels: channels, Of: 2 + channels})
 	}
 	return []compare.Plan{p}
 }
@@ -131,7 +131,7 @@ func peerPlans(o options, root string) []compare.Plan {
 // clusterPlans goes from POST /v1/messages through every service, with more and
 // more nodes.
 func clusterPlans(o options) []compare.Plan {
-	p := compare.Plan{Suite: "cluster", Rounds: 1, Measure: o.config(2000),
+	p := compare.Plan{Suite: "cluster", Of: "nodes", Rounds: 1, Measure: o.config(2000),
 		Only: []string{"connect", "unicast", "batched", "latency", "fanout", "broadcast", "recover"}}
 	p.Measure.Rate = 300
 	for nodes := 1; nodes <= 5; nodes++ {
@@ -141,7 +141,7 @@ func clusterPlans(o options) []compare.Plan {
 		}
 		kind := target.Cluster(name, "this project, from webhook to browser, on "+name,
 			target.ClusterConfig{Nodes: nodes, Durable: true, Collect: true})
-		p.Contenders = append(p.Contenders, compare.Contender{Kind: kind})
+		p.Contenders = append(p.Contenders, compare.Contender{Kind: kind, Of: nodes})
 	}
 	return []compare.Plan{p}
 }

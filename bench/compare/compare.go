@@ -29,15 +29,20 @@ type Contender struct {
 	// Channels is how many channels every user is subscribed to besides; for
 	// contenders of this project.
 	Channels int
+	// Of is how many of Plan.Of this contender has.
+	Of int
 }
 
 // A Plan says what is compared.
 type Plan struct {
 	Suite      string
 	Contenders []Contender // the first is what ratios are of
-	Measure    measure.Config
-	Rounds     int
-	Only       []string // ids of rows; nil: all
+	// Of is what the contenders have more and more of, such as nodes; empty where
+	// they differ otherwise.
+	Of      string
+	Measure measure.Config
+	Rounds  int
+	Only    []string // ids of rows; nil: all
 	// Counts has everything measured again with each of these numbers of
 	// connections; nil: once, with Measure.Connections.
 	Counts []int
@@ -144,6 +149,7 @@ func runRows(ctx context.Context, plan Plan, c Contender, n int, label string, r
 			return errors.Join(err, keepLogs(dir, plan, server.Name))
 		}
 		report.add(server.Name, c.Kind.About, server.Column(), row.ID+label, figures)
+		report.target(server.Name).Of = c.Of
 	}
 	return nil
 }

@@ -4,13 +4,16 @@ package compare
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"pushcluster/bench/measure"
+	"pushcluster/bench/plot"
 )
 
 // sample is a report of two rounds.
@@ -93,6 +96,24 @@ func TestWritePlots(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "bench-node-half.svg")); err == nil {
 		t.Error("a plot without lines was drawn")
+	}
+}
+
+func TestPlotOfGrowth(t *testing.T) {
+	r := newReport(Plan{Suite: "cluster", Of: "nodes"})
+	for n, cost := range []float64{10, 15} {
+		name := fmt.Sprint(n + 1)
+		r.add(name, "", "node", "unicast", measure.Figures{"cpu.node": cost, "cpu.redis": cost})
+		r.target(name).Of = n + 1
+	}
+	r.finish()
+	lines := r.growth().Lines
+	want := []plot.Line{{Name: "unicast", X: []float64{1, 2}, Y: []float64{1, 1.5}}}
+	if !reflect.DeepEqual(lines, want) {
+		t.Errorf("lines are %v, want %v", lines, want)
+	}
+	if got := newReport(Plan{Suite: "node"}).growth().Lines; got != nil {
+		t.Errorf("lines are %v where nothing grows", got)
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 )
 
 // WritePlots draws what the report has figures for into dir: the percentiles of
-// latencies, and memory and cost against the number of connections.
+// latencies, memory and cost against the number of connections, and how cost
+// grows with what the targets have more and more of.
 func (r *Report) WritePlots(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -24,6 +25,7 @@ func (r *Report) WritePlots(dir string) error {
 		"memory":  r.curve("memory", "kib", "Idle memory against connections", "KiB a connection"),
 		"connect": r.curve("connect", "", "Cost of a connection against their number", "µs, all processes"),
 		"batched": r.curve("batched", "", "Cost of a message against connections", "µs, all processes"),
+		"growth":  r.growth(),
 	}
 	for name, chart := range charts {
 		if len(chart.Lines) == 0 {
@@ -96,6 +98,35 @@ func (r *Report) curve(row, figure, title, unit string) plot.Chart {
 		if len(l.X) > 0 {
 			chart.Lines = append(chart.Lines, l)
 		}
+	}
+	return chart
+}
+
+// growth draws what each row costs in all processes, as a multiple of what it
+// costs the first target, against what the targets have more and more of.
+func (r *Report) growth() plot.Chart {
+	chart := plot.Chart{Title: "How cost grows with " + r.Of, X: plot.Axis{Title: r.Of}, Y: plot.Axis{Title: "multiple of the first, all processes"}}
+	if r.Of == "" || len(r.Targets) < 2 {
+		return chart
+	}
+	for _, row := range []string{"connect", "memory", "unicast", "batched", "broadcast", "recover"} {
+		cost := func(t *Target) float64 {
+			if v, ok := t.Value(row, "kib"); ok {
+				return v
+			}
+			return t.total(row)
+		}
+		first := cost(r.Targets[0])
+		if first == 0 {
+			continue
+		}
+		l := plot.Line{Name: row}
+		for _, t := range r.Targets {
+			if v := cost(t); v > 0 {
+				l.X, l.Y = append(l.X, float64(t.Of)), append(l.Y, v/first)
+			}
+		}
+		chart.Lines = append(chart.Lines, l)
 	}
 	return chart
 }

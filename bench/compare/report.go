@@ -24,7 +24,8 @@ type Report struct {
 	Rounds      int       `json:"rounds"`
 	SpanSeconds float64   `json:"span_seconds"` // of each timed row
 	TookSeconds float64   `json:"took_seconds"`
-	Targets     []*Target `json:"targets"` // the first is what ratios are of
+	Targets     []*Target `json:"targets"`      // the first is what ratios are of
+	Of          string    `json:"of,omitempty"` // what they have more and more of
 	Derived     []Derived `json:"derived,omitempty"`
 }
 
@@ -32,7 +33,8 @@ type Report struct {
 type Target struct {
 	Name    string         `json:"name"`
 	About   string         `json:"about"`
-	Column  string         `json:"column"` // the process that holds the connections
+	Column  string         `json:"column"`       // the process that holds the connections
+	Of      int            `json:"of,omitempty"` // how many of the report's Of
 	Skipped string         `json:"skipped,omitempty"`
 	Failed  []string       `json:"failed,omitempty"`
 	Rows    map[string]Row `json:"rows"`
@@ -51,7 +53,7 @@ type Samples struct {
 func newReport(plan Plan) *Report {
 	return &Report{
 		Suite: plan.Suite, At: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(),
-		Connections: plan.Measure.Connections, Rounds: plan.Rounds, SpanSeconds: plan.Measure.Span.Seconds(),
+		Connections: plan.Measure.Connections, Of: plan.Of, Rounds: plan.Rounds, SpanSeconds: plan.Measure.Span.Seconds(),
 	}
 }
 
