@@ -189,6 +189,9 @@ func (a Axis) label(v float64) string {
 	if a.Label != nil {
 		return a.Label(v)
 	}
+	if v >= 1000 && v < 1e7 {
+		return strconv.FormatFloat(v, 'f', 0, 64) // and not 1e+04
+	}
 	return strconv.FormatFloat(v, 'g', 4, 64)
 }
 

@@ -42,6 +42,14 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestLabel(t *testing.T) {
+	for want, v := range map[string]float64{"0": 0, "0.25": .25, "900": 900, "10000": 10_000, "1500000": 1_500_000, "1e+07": 1e7} {
+		if got := (Axis{}).label(v); got != want {
+			t.Errorf("label(%v) = %q, want %q", v, got, want)
+		}
+	}
+}
+
 // countElements reads text as XML.
 func countElements(t *testing.T, text, name string) int {
 	t.Helper()
