@@ -132,6 +132,7 @@ func (c *client) readMessage() (messageType int, message []byte, err error) {
 	}
 	c.frameSince.Store(time.Now().UnixNano())
 	defer c.frameSince.Store(0)
+	c.stir()
 	message, err = io.ReadAll(r)
 	return messageType, message, err
 }

@@ -22,7 +22,8 @@ type conn struct {
 	sock  transport
 	codec *codec
 
-	dirty atomic.Bool // a publication was queued since the last ping
+	dirty  atomic.Bool  // a publication was queued since the last ping
+	lookAt atomic.Int64 // the moment before which no sweep need look at the connection; 0: the next one shall
 
 	wmu      sync.Mutex // guards what follows; taken after client.mu
 	writing  bool       // somebody owns the WebSocket's writing side
@@ -92,10 +93,16 @@ func (c *client) Publish(p *hub.Publication) {
 		c.node.metrics.dropped.WithLabelValues("encode").Inc()
 		return
 	}
+	c.soil()
+	c.send(packet)
+}
+
+// soil notes that the client was given something since its last ping.
+func (c *client) soil() {
 	if !c.dirty.Load() {
 		c.dirty.Store(true)
+		c.stir()
 	}
-	c.send(packet)
 }
 
 // close ends the connection with code, after what is queued. It never blocks.
@@ -118,6 +125,7 @@ func (c *client) close(code push.CloseCode) {
 // comes back and recovers. c.wmu is held.
 func (c *client) beginClose(code push.CloseCode, slowReason string) {
 	c.closing = true
+	c.stir()
 	d := c.todo()
 	d.code = code
 	if slowReason != "" {
@@ -168,6 +176,7 @@ func (c *client) write() {
 		if !ok {
 			return
 		}
+	c.stir() // so that somebody sees to it that the peer takes what it is sent
 	}
 }
 
@@ -316,11 +325,12 @@ func (c *client) letGo() {
 	c.due.closeBy = time.Now().Add(c.node.cfg.CloseTimeout)
 }
 
-// overdue reports whether the peer has had its time to answer the close frame.
-func (c *client) overdue(now time.Time) bool {
+// parting reports whether the connection is being closed, and whether the peer
+// has had its time to answer the close frame.
+func (c *client) parting(now time.Time) (closing, overdue bool) {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	return c.codeSent && now.After(c.due.closeBy)
+	return c.closing, c.codeSent && now.After(c.due.closeBy)
 }
 
 // abort cuts the connection off; if nothing else closed it before, it counts as

@@ -34,6 +34,7 @@ func (c *client) connect(ctx context.Context, cmd *protocol.Command) error {
 		c.mu.Lock()
 		c.refusedAt = c.node.moment(time.Now())
 		c.mu.Unlock()
+		c.stir()
 	}
 	return err
 }
@@ -88,6 +89,7 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	c.reply(cmd.Id, &protocol.Reply{Connect: result})
 	c.hello = nil
 	c.connected.Store(true) // pings may follow the reply now
+	c.stir()
 	c.greet()
 	for _, j := range joins {
 		c.release(j)

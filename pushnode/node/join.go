@@ -165,7 +165,7 @@ func (c *client) release(j *join) {
 	}
 	c.mu.Unlock()
 	if len(j.result.Publications) > 0 {
-		c.dirty.Store(true)
+		c.soil()
 	}
 	if !j.more && c.goLive(j.sub) {
 		return

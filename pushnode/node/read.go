@@ -25,6 +25,7 @@ func (c *client) keepPartial(rest []byte) {
 	if len(p.bytes) > 0 || len(p.fragments) > 0 {
 		if c.frameSince.Load() == 0 {
 			c.frameSince.Store(time.Now().UnixNano())
+			c.stir()
 		}
 		return
 	}

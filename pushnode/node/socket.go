@@ -86,7 +86,7 @@ func (s *socket) see(c *client) bool {
 }
 
 // judge does nothing: see has deadlines.
-func (s *socket) judge(*client, time.Time) {}
+func (s *socket) judge(*client, time.Time) bool { return false }
 
 func (s *socket) cut() bool {
 	_ = s.Conn.Close() // the reader sees it

@@ -145,6 +145,7 @@ func (c *client) refresh(ctx context.Context, req *protocol.RefreshRequest) (*pr
 	same := identity.User == c.user
 	if same {
 		c.rights = rightsOf(&identity)
+		c.stir()
 	}
 	c.mu.Unlock()
 	// A revocation finds this token on the connection now, or is found here.

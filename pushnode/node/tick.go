@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"pushcluster/shared/push"
@@ -12,44 +13,101 @@ import (
 // than a timer per connection, and what it judges is a matter of seconds.
 const tickEvery = 250 * time.Millisecond
 
-// tidyEvery is after how many sweeps the verifier is told to tidy up.
-const tidyEvery = 20
+// tidyEvery is how often the verifier is told to tidy up.
+const tidyEvery = 5 * time.Second
 
 // provePace is how often a connection is pinged at most, beside the regular
 // pings, to learn that its device received what it was sent.
 const provePace = time.Second
 
-// stalled is how late a sweep must be for the process to have stood still, all
-// of it: pongs may then wait to be read, so nobody is closed for a missing one.
+// stalled is how late a part of a sweep must be for the process to have stood
+// still, all of it: pongs may then wait to be read, so nobody is closed for a missing one.
 const stalled = 4 * tickEvery
+
+// partClients is about how many connections are looked at in one go: a sweep is
+// made in so many parts, spread over its time, that nothing waits long behind
+// one.
+const partClients = 256
+
+// sweepParts is the most parts that a sweep has.
+const sweepParts = 64
+
+// lookEvery is how long a connection, at most, is not looked at closely when
+// nothing that was seen on it is due before: half of what a sweep costs is to
+// fetch what it looks at into the processor's caches.
+const lookEvery = 5 * time.Second
 
 // tick looks at every connection until ctx ends.
 func (n *Node) tick(ctx context.Context) error {
-	t := time.NewTicker(tickEvery)
+	t := time.NewTimer(tickEvery)
 	defer t.Stop()
-	last := time.Now()
-	for sweeps := 1; ; sweeps++ {
+	last, tidied := time.Now(), time.Now()
+	var part []*client
+	for place := 0; ; {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-t.C:
 		}
-		if sweeps%tidyEvery == 0 {
+		now := time.Now()
+		if now.Sub(last) > stalled {
+			for _, c := range n.allClients() {
+				c.forgive(n.moment(now))
+			}
+		}
+		last = now
+		if now.Sub(tidied) >= tidyEvery {
+			tidied = now
 			n.verifier.Tidy()
 		}
-		now := time.Now()
-		late := now.Sub(last) > stalled
-		last = now
-		for _, c := range n.allClients() {
-			if late {
-				c.forgive(n.moment(now))
-			} else {
-				c.judge(now)
-			}
-			c.tick(now)
+		var parts int
+		part, place, parts = n.nextPart(part, place)
+		for _, c := range part {
+			c.look(now)
 		}
+		clear(part)
+		t.Reset(tickEvery / time.Duration(parts))
 	}
 }
+
+// nextPart returns the connections from place on that a sweep looks at next, in
+// the memory of part, where the part after it begins, and how many parts there
+// are. A connection that takes the place of one that goes may be left to the next
+// sweep.
+func (n *Node) nextPart(part []*client, place int) (_ []*client, next, parts int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	count := len(n.clients)
+	parts = min(1+count/partClients, sweepParts)
+	if place >= count {
+		place = 0
+	}
+	next = min(place+(count+parts-1)/parts, count)
+	return append(part[:0], n.clients[place:next]...), next, parts
+}
+
+// look looks at the connection, unless nothing can be due on it.
+func (c *client) look(now time.Time) {
+	at := c.node.moment(now)
+	if moment(c.lookAt.Load()) > at {
+		return
+	}
+	// Set before anything is looked at: what happens meanwhile takes it back.
+	later := at.after(lookEvery)
+	c.lookAt.Store(int64(later))
+	busy := c.judge(now)
+	due := c.tick(now)
+	if busy {
+		due = 0
+	}
+	if due < later {
+		c.lookAt.CompareAndSwap(int64(later), int64(due))
+	}
+}
+
+// stir has the next sweep look at the connection: something began on it that
+// must end in time.
+func (c *conn) stir() { c.lookAt.Store(0) }
 
 // forgive lets the time for an outstanding pong begin now.
 func (c *client) forgive(now moment) {
@@ -61,42 +119,69 @@ func (c *client) forgive(now moment) {
 }
 
 // judge closes the connection if its peer does not do its part: to take what is
-// sent, to send the rest of what it began, to answer the close frame.
-func (c *client) judge(now time.Time) {
-	c.sock.judge(c, now)
-	if began := c.frameSince.Load(); began != 0 && now.Sub(time.Unix(0, began)) > c.node.cfg.FrameTimeout {
-		c.fallBehind("frame_timeout")
+// sent, to send the rest of what it began, to answer the close frame. It reports
+// whether one of them is open.
+func (c *client) judge(now time.Time) (busy bool) {
+	busy = c.sock.judge(c, now)
+	if began := c.frameSince.Load(); began != 0 {
+		busy = true
+		if now.Sub(time.Unix(0, began)) > c.node.cfg.FrameTimeout {
+			c.fallBehind("frame_timeout")
+		}
 	}
-	if c.overdue(now) {
+	closing, overdue := c.parting(now)
+	if overdue {
 		c.abort(gone)
 	}
+	return busy || closing
 }
 
-// tick closes the connection if its time is over and pings it if that is due.
-func (c *client) tick(now time.Time) {
+// tick closes the connection if its time is over and pings it if that is due. It
+// returns when the next of these may be.
+func (c *client) tick(now time.Time) (due moment) {
 	cfg, at := &c.node.cfg, c.node.moment(now)
 	c.mu.Lock()
-	refused, expires, pingSent := c.refusedAt, c.rights.expires, c.pingSent
-	pingDue := at >= c.nextPing || c.device != "" && c.dirty.Load() && at.since(c.pingFirst) >= provePace
+	refused, expires, pingSent, nextPing := c.refusedAt, c.rights.expires, c.pingSent, c.nextPing
+	if c.device != "" && c.dirty.Load() {
+		nextPing = min(nextPing, c.pingFirst.after(provePace))
+	}
 	c.mu.Unlock()
+	left := time.Duration(math.MaxInt64)
+	if expires != 0 {
+		left = time.Duration(expires - c.node.now().UnixNano())
+	}
 	switch {
 	case refused != 0:
-		if at.since(refused) > cfg.ConnectTimeout {
+		due = refused.after(cfg.ConnectTimeout)
+		if at > due {
 			c.close(push.CloseNormal) // it was told why, and did not go
 		}
+		return due
 	case !c.connected.Load():
-		if at.since(c.opened) > cfg.ConnectTimeout {
+		due = c.opened.after(cfg.ConnectTimeout)
+		if at > due {
 			c.close(push.CloseStale)
 		}
-	case expires != 0 && c.node.now().UnixNano() > expires:
+		return due
+	case left < 0:
 		c.close(push.CloseExpired)
+		return at
 	case pingSent != 0:
-		if at.since(pingSent) > cfg.PongTimeout {
+		due = pingSent.after(cfg.PongTimeout)
+		if at > due {
 			c.close(push.CloseNoPong)
 		}
-	case pingDue:
+		due = min(due, nextPing)
+	case at >= nextPing:
 		c.ping(at)
+		due = at // an answer may come, or none
+	default:
+		due = nextPing
 	}
+	if left < lookEvery {
+		due = min(due, at.after(left))
+	}
+	return due
 }
 
 // ping sends a ping behind everything the client was given, and notes how far

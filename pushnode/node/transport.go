@@ -20,8 +20,9 @@ type transport interface {
 	// awaitDrained reports whether bytes wait. If so, write is called for c when
 	// they are written, and until then nobody else owns its writing side.
 	awaitDrained(c *client) bool
-	// judge closes c, at a tick, if its peer takes nothing.
-	judge(c *client, now time.Time)
+	// judge closes c, at a tick, if its peer takes nothing. It reports whether
+	// something waits for the peer to take it.
+	judge(c *client, now time.Time) bool
 	// cut closes the connection. It reports true, once, if nobody reads: then the
 	// caller ends the client.
 	cut() bool
@@ -37,10 +38,10 @@ func (s pollSocket) waiting() bool {
 
 func (s pollSocket) awaitDrained(*client) bool { return s.AwaitDrained() }
 
-func (s pollSocket) judge(c *client, now time.Time) {
+func (s pollSocket) judge(c *client, now time.Time) bool {
 	since, yes := s.Waiting()
 	if !yes {
-		return
+		return false
 	}
 	late := now.Sub(since) - c.node.cfg.WriteTimeout
 	if late > 0 {
@@ -49,6 +50,7 @@ func (s pollSocket) judge(c *client, now time.Time) {
 	if late > c.node.cfg.SlowTimeout {
 		c.abort(push.CloseWriteError)
 	}
+	return true
 }
 
 func (s pollSocket) cut() bool { return s.Socket.Close() }
