@@ -17,6 +17,8 @@ import (
 // The contenders that several suites have.
 var (
 	gepoll   = target.Floor("gepoll", "the floor: gorilla's framing over raw descriptors and epoll")
+	raw      = target.Floor("raw", "a table of descriptors and write(2), without gorilla")
+	tuned2   = target.Floor("tuned2", "gorilla with a reading goroutine each, direct writes and a handshake read by hand")
 	textbook = target.Floor("textbook", "gorilla's chat example: two goroutines a connection")
 	node     = target.Cluster("node", "this project, without the durable write", target.ClusterConfig{})
 	routines = target.Cluster("goroutines", "this project with a goroutine for each connection, as where the node has TLS", target.ClusterConfig{Goroutines: true})
@@ -25,6 +27,9 @@ var (
 
 // socketRows are those that who reads the sockets has a part in.
 var socketRows = []string{"connect", "memory", "alone", "broadcast"}
+
+// floorRows are enough to tell the floors from one another.
+var floorRows = []string{"connect", "memory", "batched", "broadcast"}
 
 // durableRows are those that the durable write has a part in.
 var durableRows = []string{"connect", "unicast", "batched", "fanout", "latency"}
@@ -89,7 +94,8 @@ func pick(p *compare.Plan, names []string) error {
 
 func nodePlans(o options) []compare.Plan {
 	p := compare.Plan{Suite: "node", Rounds: 3, Measure: o.config(10_000), Contenders: []compare.Contender{
-		{Kind: gepoll}, {Kind: textbook}, {Kind: node}, {Kind: routines, Rows: socketRows}, {Kind: sqlite, Rows: durableRows},
+		{Kind: gepoll}, {Kind: raw, Rows: floorRows}, {Kind: tuned2, Rows: floorRows}, {Kind: textbook},
+		{Kind: node}, {Kind: routines, Rows: socketRows}, {Kind: sqlite, Rows: durableRows},
 	}}
 	if o.store != "" {
 		kind := target.Cluster("node+store", "this project as it is, with its inbox in the store that was named",

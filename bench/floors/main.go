@@ -1,6 +1,6 @@
 //go:build linux
 
-// Command floors is four minimal push nodes behind one publish API, to bound
+// Command floors is six minimal push nodes behind one publish API, to bound
 // what a Go push node can do on a machine. It is measured beside the real node
 // and is no part of the product: no lease, no order, no recovery beyond the last
 // message of a user. What it leaves out is what makes it a floor.
