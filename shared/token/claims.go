@@ -107,9 +107,14 @@ func dateInto(dst *time.Time) func(json.RawMessage) error {
 		if seconds < 0 || seconds > maxDate {
 			return errors.New("outside the years 1970 to 9999")
 		}
-		*dst = time.UnixMilli(int64(math.Floor(seconds * 1000))).UTC()
+		*dst = dateOf(seconds)
 		return nil
 	}
+}
+
+// dateOf returns the moment that many seconds after 1970 began.
+func dateOf(seconds float64) time.Time {
+	return time.UnixMilli(int64(math.Floor(seconds * 1000))).UTC()
 }
 
 // audienceInto reads one string or an array of them.

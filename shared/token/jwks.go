@@ -83,6 +83,16 @@ func (j *jwks) find(ctx context.Context, kid string) ([]Key, error) {
 	return nil, nil
 }
 
+// findNow is find without waiting: where find would ask, its error is
+// [ErrNotNow].
+func (j *jwks) findNow(kid string) ([]Key, error) {
+	keys, fresh, busy := j.look(kid)
+	if len(keys) > 0 && (fresh || busy) {
+		return keys, nil
+	}
+	return nil, ErrNotNow
+}
+
 // look returns the cached keys of kid that still count, whether the cache is
 // fresh, and whether a fetch is under way.
 func (j *jwks) look(kid string) (keys []Key, fresh, busy bool) {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -23,6 +22,10 @@ var (
 	ErrUnavailable = errors.New("token cannot be checked now")
 )
 
+// ErrNotNow is an [ErrUnavailable]: what the token's key is would have to be
+// fetched, and [Verifier.VerifyNow] waits for nothing.
+var ErrNotNow = fmt.Errorf("%w without fetching keys", ErrUnavailable)
+
 // DefaultLeeway is how far nbf and iat may lie ahead of our clock.
 const DefaultLeeway = 30 * time.Second
 
@@ -37,10 +40,11 @@ type Config struct {
 
 // A Verifier tells whose token a token is. It may be used concurrently.
 type Verifier struct {
-	cfg    Config
-	now    func() time.Time
-	jwks   *jwks // nil if no JWKS is configured
-	parser *jwt.Parser
+	cfg     Config
+	now     func() time.Time
+	jwks    *jwks // nil if no JWKS is configured
+	parser  *jwt.Parser
+	headers headers
 }
 
 // NewVerifier returns a verifier that fetches its JWKS, if cfg names one, with
@@ -76,11 +80,27 @@ func NewVerifier(cfg Config, client *http.Client, now func() time.Time, log *slo
 // nothing that would be of use to a thief. A token that is expired and wrong
 // besides is invalid. If ctx ends first, the token is unavailable.
 func (v *Verifier) Verify(ctx context.Context, text string) (push.Identity, error) {
-	payload, err := v.open(ctx, text)
+	return v.verify(text, func(kid string) ([]Key, error) { return v.jwks.find(ctx, kid) })
+}
+
+// VerifyNow is Verify for who cannot wait: where a key would have to be fetched,
+// its error wraps [ErrNotNow].
+func (v *Verifier) VerifyNow(text string) (push.Identity, error) {
+	return v.verify(text, func(kid string) ([]Key, error) { return v.jwks.findNow(kid) })
+}
+
+// A finder finds the keys of a kid that is not among those of the configuration.
+type finder func(kid string) ([]Key, error)
+
+func (v *Verifier) verify(text string, find finder) (push.Identity, error) {
+	payload, err := v.open(text, find)
 	if err != nil {
 		return push.Identity{}, err
 	}
-	c, err := parseClaims(payload)
+	c, ok := quickClaims(payload)
+	if !ok {
+		c, err = parseClaims(payload)
+	}
 	if err != nil {
 		return push.Identity{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -98,17 +118,22 @@ func (v *Verifier) Ready(ctx context.Context) error {
 
 // open returns the payload of a token whose signature is right. The payload is
 // not looked into before that.
-func (v *Verifier) open(ctx context.Context, text string) ([]byte, error) {
+func (v *Verifier) open(text string, find finder) ([]byte, error) {
 	if len(text) > push.MaxToken {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, push.MaxToken)
 	}
-	if strings.ContainsFunc(text, notInToken) {
-		// The decoder would skip line ends: one token would have many spellings.
-		return nil, fmt.Errorf("%w: a character that no token has", ErrInvalid)
+	for _, c := range []byte(text) {
+		if !inToken(c) {
+			// The decoder would skip line ends: one token would have many spellings.
+			return nil, fmt.Errorf("%w: a character that no token has", ErrInvalid)
+		}
+	}
+	if raw, ok := v.openQuick(text); ok {
+		return raw, nil
 	}
 	var p payload
-	_, err := v.parser.ParseWithClaims(text, &p, func(t *jwt.Token) (any, error) {
-		return v.keysFor(ctx, t.Header)
+	t, err := v.parser.ParseWithClaims(text, &p, func(t *jwt.Token) (any, error) {
+		return v.keysForHeader(t.Header, find)
 	})
 	switch {
 	case errors.Is(err, ErrUnavailable):
@@ -116,35 +141,36 @@ func (v *Verifier) open(ctx context.Context, text string) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	v.headers.keep(t)
 	return p.raw, nil
 }
 
-func notInToken(r rune) bool {
-	switch {
-	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
-		return false
-	}
-	return true
+func inToken(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.'
 }
 
-// keysFor returns the keys that may have signed a token with this header: those
-// of its kid that are for its algorithm.
-func (v *Verifier) keysFor(ctx context.Context, header map[string]any) (jwt.VerificationKeySet, error) {
-	var set jwt.VerificationKeySet
+// keysForHeader returns the keys that may have signed a token with this header.
+func (v *Verifier) keysForHeader(header map[string]any, find finder) (jwt.VerificationKeySet, error) {
 	if _, ok := header["crit"]; ok {
-		return set, errors.New("critical header extensions, which nobody here understands")
+		return jwt.VerificationKeySet{}, errors.New("critical header extensions, which nobody here understands")
 	}
 	alg, _ := header["alg"].(string)
 	kid := ""
 	if value, ok := header["kid"]; ok {
 		if kid, ok = value.(string); !ok || len(kid) > maxKeyID {
-			return set, errors.New("a kid that is no string, or too long")
+			return jwt.VerificationKeySet{}, errors.New("a kid that is no string, or too long")
 		}
 	}
+	return v.keysFor(alg, kid, find)
+}
+
+// keysFor returns the keys of this kid that are for this algorithm.
+func (v *Verifier) keysFor(alg, kid string, find finder) (jwt.VerificationKeySet, error) {
+	var set jwt.VerificationKeySet
 	known := slices.Collect(keysOf(v.cfg.Keys, kid))
 	if len(known) == 0 && v.jwks != nil {
 		var err error
-		if known, err = v.jwks.find(ctx, kid); err != nil {
+		if known, err = find(kid); err != nil {
 			return set, err
 		}
 	}
