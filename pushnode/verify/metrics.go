@@ -8,29 +8,54 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
+// A source is where an answer came from.
+type source string
+
+const (
+	fromAuth  source = "auth"
+	fromCache source = "cache"
+	fromShape source = "shape" // it was not worth asking
+)
+
 type metrics struct {
-	answers *prometheus.CounterVec
-	seconds *prometheus.HistogramVec
-	retries prometheus.Counter
+	answers  *prometheus.CounterVec
+	cached   prometheus.Counter // the most frequent of the answers, looked up once
+	fresh    prometheus.Counter // the second most
+	seconds  *prometheus.HistogramVec
+	retries  prometheus.Counter
+	requests *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg) // nil reg: metrics work but are not registered
-	return &metrics{
+	m := &metrics{
 		answers: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "pushnode_token_answers_total", Help: "Tokens that connections came with, by what they got and from where."},
 			[]string{"outcome", "source"}), // ok, expired, invalid, unavailable; auth, cache, shape (not worth asking)
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "pushnode_auth_seconds", Help: "Time that Auth took for a question, a retry included, by outcome.",
+			Name: "pushnode_auth_seconds", Help: "Time that Auth took for a token, a retry included, by outcome.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2, 4}},
 			[]string{"outcome"}), // ok, expired, invalid, unavailable, no_answer
 		retries: f.NewCounter(prometheus.CounterOpts{
-			Name: "pushnode_auth_retries_total", Help: "Questions to Auth that were sent twice because the connection failed."}),
+			Name: "pushnode_auth_retries_total", Help: "Requests to Auth that were sent twice because the connection failed."}),
+		requests: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "pushnode_auth_requests_total", Help: "Requests to Auth about tokens, by form."},
+			[]string{"form"}), // single, batch, refused (a batch that Auth did not take: its tokens were asked about singly)
 	}
+	m.cached = m.answers.WithLabelValues(outcome(nil), string(fromCache))
+	m.fresh = m.answers.WithLabelValues(outcome(nil), string(fromAuth))
+	return m
 }
 
-func (m *metrics) answered(source string, err error) {
-	m.answers.WithLabelValues(outcome(err), source).Inc()
+func (m *metrics) answered(from source, err error) {
+	switch {
+	case err == nil && from == fromCache:
+		m.cached.Inc()
+	case err == nil && from == fromAuth:
+		m.fresh.Inc()
+	default:
+		m.answers.WithLabelValues(outcome(err), string(from)).Inc()
+	}
 }
 
 func (m *metrics) asked(outcome string, start time.Time) {

@@ -3,7 +3,10 @@
 //
 // A good answer counts for at most 10 s and never past the token's expiry; a
 // bad one is not kept. Questions about one token at one moment are one
-// question, so clients that all return at once do not become a storm at Auth.
+// question, and questions about many tokens go together in one request while
+// others are under way, so clients that all return at once do not become a storm
+// at Auth. Each token is judged by itself: what is wrong with one is nothing to
+// those that went with it.
 // Tokens themselves are not kept, only their SHA-256.
 package verify
 
@@ -35,8 +38,8 @@ const maxCacheFor = 10 * time.Second
 type Config struct {
 	CacheFor time.Duration // how long a good answer counts; 0 means 10 s, which is also the most
 	Entries  int           // the most answers that are kept; 0 means 16,384
-	Parallel int           // the most questions to Auth at once; 0 means 64
-	Deadline time.Duration // for one question in all, waiting for its turn included; 0 means 4 s (clients wait 5)
+	Parallel int           // the most requests to Auth at once; 0 means 64
+	Deadline time.Duration // for one question in all, waiting for its request included; 0 means 4 s (clients wait 5)
 }
 
 // A Verifier asks Auth whose a token is. It may be used concurrently.
@@ -46,8 +49,7 @@ type Verifier struct {
 	client  *http.Client
 	now     func() time.Time
 	metrics *metrics
-	turns   chan struct{} // holds one value per question at Auth
-	flights flights
+	desk    *desk
 	cache   *cache
 	revoked revokedList
 }
@@ -78,12 +80,13 @@ func New(cfg Config, authURL string, client *http.Client, now func() time.Time, 
 	if cfg.Deadline == 0 {
 		cfg.Deadline = 4 * time.Second
 	}
-	return &Verifier{
+	v := &Verifier{
 		cfg: cfg, base: strings.TrimSuffix(authURL, "/"),
 		client: client, now: now, metrics: newMetrics(reg),
-		turns: make(chan struct{}, cfg.Parallel),
 		cache: newCache(cfg.Entries, cfg.CacheFor),
-	}, nil
+	}
+	v.desk = &desk{parallel: cfg.Parallel, deadline: cfg.Deadline, send: v.ask, byName: make(map[questionName]*question)}
+	return v, nil
 }
 
 // Verify returns whose token is. Its error wraps [ErrExpired], [ErrInvalid] or
@@ -91,52 +94,42 @@ func New(cfg Config, authURL string, client *http.Client, now func() time.Time, 
 // who asks about the same token. The caller must not modify what it returns.
 func (v *Verifier) Verify(ctx context.Context, token string) (push.Identity, error) {
 	if token == "" || len(token) > push.MaxToken {
-		v.metrics.answered("shape", ErrInvalid)
+		v.metrics.answered(fromShape, ErrInvalid)
 		return push.Identity{}, fmt.Errorf("%w: %d bytes", ErrInvalid, len(token))
 	}
 	key := sum(token)
 	identity, life, ok := v.cache.find(key, v.now())
 	if ok && !v.Revoked(&identity) {
-		v.metrics.answered("cache", nil)
+		v.metrics.answered(fromCache, nil)
 		return identity, nil
 	}
-	flight := v.flights.join(ctx, flightName{key, life}, func(ctx context.Context) (push.Identity, error) {
-		return v.ask(ctx, key, life, token)
-	})
+	q := v.desk.ask(questionName{key, life}, token)
 	select {
-	case <-flight.done:
-		v.metrics.answered("auth", flight.err)
-		return flight.identity, flight.err
+	case <-q.done:
+		v.metrics.answered(fromAuth, q.err)
+		return q.identity, q.err
 	case <-ctx.Done():
 		err := fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
-		v.metrics.answered("auth", err)
+		v.metrics.answered(fromAuth, err)
 		return push.Identity{}, err
 	}
 }
 
-// ask asks Auth, in its turn, and keeps a good answer.
-func (v *Verifier) ask(ctx context.Context, key cacheKey, life int64, token string) (push.Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, v.cfg.Deadline)
-	defer cancel()
-	select {
-	case v.turns <- struct{}{}:
-		defer func() { <-v.turns }()
-	case <-ctx.Done():
-		return push.Identity{}, fmt.Errorf("%w: Auth is busy with %d questions", ErrUnavailable, v.cfg.Parallel)
-	}
-	identity, err := v.post(ctx, token)
+// judge returns what Auth's answer to a question is worth here, and keeps a good
+// one.
+func (v *Verifier) judge(q *question, identity push.Identity, err error) answer {
 	if err != nil {
-		return push.Identity{}, err
+		return answer{err: err}
 	}
 	if v.Revoked(&identity) {
-		return push.Identity{}, fmt.Errorf("%w: revoked", ErrInvalid) // and Auth does not know yet
+		return answer{err: fmt.Errorf("%w: revoked", ErrInvalid)} // and Auth does not know yet
 	}
 	now := v.now()
 	if !identity.ExpiresAt.IsZero() && !identity.ExpiresAt.After(now) {
-		return push.Identity{}, ErrExpired // while the answer travelled, or Auth's clock is behind
+		return answer{err: ErrExpired} // while the answer travelled, or Auth's clock is behind
 	}
-	v.cache.keep(key, life, identity, now)
-	return identity, nil
+	v.cache.keep(q.key, q.life, identity, now)
+	return answer{identity: identity}
 }
 
 // Evict forgets what is known of the tokens of user: the next connection asks
@@ -154,4 +147,4 @@ func (v *Verifier) EvictAll() { v.cache.evictAll() }
 
 // Wait returns when no question is under way any more, at most Config.Deadline
 // after the last Verify. Call it when nobody will call Verify again.
-func (v *Verifier) Wait() { v.flights.running.Wait() }
+func (v *Verifier) Wait() { v.desk.wait() }

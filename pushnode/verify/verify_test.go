@@ -31,12 +31,14 @@ var moment = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // are set by answer.
 type auth struct {
 	url    string
-	asked  atomic.Int64
+	asked  atomic.Int64 // about single tokens
 	health atomic.Int64 // the status of /healthz
 
 	mu      sync.Mutex
-	answer  http.HandlerFunc // nil: by the token
-	arrived chan struct{}    // receives when a question is there
+	answer  http.HandlerFunc                                              // nil: by the token
+	batch   func(w http.ResponseWriter, r *http.Request, tokens []string) // nil: by the tokens
+	batches []int                                                         // how many tokens each batch had
+	arrived chan struct{}                                                 // receives when a question is there
 }
 
 func newAuth(t *testing.T) *auth {
@@ -48,6 +50,8 @@ func newAuth(t *testing.T) *auth {
 	mux := http.NewServeMux()
 	mux.Handle("POST /v1/auth/verify", signature.Require(
 		signature.NewVerifier(signature.VerifierConfig{}, keys), 64<<10, a))
+	mux.Handle("POST /v1/auth/verify/batch", signature.Require(
+		signature.NewVerifier(signature.VerifierConfig{}, keys), 1<<20, http.HandlerFunc(a.answerBatch)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(a.health.Load())) })
 	a.health.Store(200)
 	srv := httptest.NewServer(mux)
@@ -64,10 +68,10 @@ func (a *auth) set(h http.HandlerFunc) {
 
 func (a *auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.asked.Add(1)
-	a.arrived <- struct{}{}
 	a.mu.Lock()
 	answer := a.answer
 	a.mu.Unlock()
+	a.arrived <- struct{}{}
 	if answer != nil {
 		answer(w, r)
 		return
@@ -77,13 +81,17 @@ func (a *auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, r, p)
 		return
 	}
-	user, life, _ := strings.Cut(req.Token, " ")
+	serve.JSON(w, 200, identityOf(req.Token))
+}
+
+func identityOf(token string) push.Identity {
+	user, life, _ := strings.Cut(token, " ")
 	id := push.Identity{User: push.UserID(user), Topics: []string{"room:*"}}
 	if life != "" {
 		d, _ := time.ParseDuration(life)
 		id.ExpiresAt = moment.Add(d)
 	}
-	serve.JSON(w, 200, id)
+	return id
 }
 
 // client returns a client that signs with secret, and whose connections are
@@ -243,38 +251,6 @@ func TestQuestionsAreCollapsed(t *testing.T) {
 		}
 	}
 	a.wantAsked(t, 1)
-}
-
-func TestParallelIsBounded(t *testing.T) {
-	a := newAuth(t)
-	v, _ := newVerifier(t, Config{Parallel: 3}, a)
-	var under, most atomic.Int64
-	hold, counted := make(chan struct{}), make(chan struct{}, 30)
-	a.set(func(w http.ResponseWriter, _ *http.Request) {
-		n := under.Add(1)
-		defer under.Add(-1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
-		}
-		counted <- struct{}{}
-		<-hold
-		serve.JSON(w, 200, push.Identity{User: "42"})
-	})
-	errs := make(chan error, 30)
-	for i := range 30 {
-		go func() { _, err := v.Verify(t.Context(), fmt.Sprint(i)); errs <- err }()
-	}
-	for range 3 {
-		<-counted
-	}
-	close(hold)
-	for range 30 {
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
-	}
-	if got := most.Load(); got != 3 {
-		t.Errorf("%d questions at once, want 3", got)
-	}
 }
 
 func TestDeadline(t *testing.T) {

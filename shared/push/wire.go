@@ -14,6 +14,32 @@ type VerifyRequest struct {
 	Token string `json:"token"`
 }
 
+// The bounds of a [VerifyBatchRequest].
+const (
+	MaxTokens      = 256       // in one request
+	MaxTokensBytes = 256 << 10 // of all its tokens
+)
+
+// A VerifyBatchRequest asks Auth whose each of several tokens is:
+// POST /v1/auth/verify/batch.
+type VerifyBatchRequest struct {
+	Tokens []string `json:"tokens"`
+}
+
+// A VerifyBatchAnswer says, for each token of the request in order, whose it is
+// or why it does not count.
+type VerifyBatchAnswer struct {
+	Results []VerifyResult `json:"results"`
+}
+
+// A VerifyResult is what Auth says of one token. One with neither identity nor
+// problem says that Auth would have to wait for something to judge that token,
+// which the others of the request should not: it is to be asked about alone.
+type VerifyResult struct {
+	Identity *Identity `json:"identity,omitempty"`
+	Problem  *Problem  `json:"problem,omitempty"`
+}
+
 // An Identity is what Auth says of a valid token.
 type Identity struct {
 	User      UserID          `json:"user"`

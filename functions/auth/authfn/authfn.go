@@ -2,6 +2,7 @@
 // is, and mints tokens for business systems.
 //
 //	POST /v1/auth/verify  {token} → push.Identity; signed by our own services
+//	POST /v1/auth/verify/batch  {tokens} → one push.VerifyResult for each; signed as well
 //	POST /v1/tokens       {user, ttl, channels, topics, info} → 201 {token, expires_at}; with an API key
 //	GET  /healthz, /readyz
 //
@@ -28,6 +29,7 @@ import (
 // character.
 const (
 	maxVerifyBody = 6*push.MaxToken + 1<<10
+	maxBatchBody  = push.MaxTokensBytes + 8*push.MaxTokens + 1<<10 // in a batch they need no escapes
 	maxMintBody   = 64 << 10
 )
 
@@ -73,6 +75,7 @@ func New(cfg Config, verifier *token.Verifier, minter *token.Minter, log *slog.L
 	h.mux.Handle("GET /healthz", health)
 	h.mux.Handle("GET /readyz", health)
 	h.mux.Handle("POST /v1/auth/verify", signature.Require(cfg.Callers, maxVerifyBody, http.HandlerFunc(h.verify)))
+	h.mux.Handle("POST /v1/auth/verify/batch", signature.Require(cfg.Callers, maxBatchBody, http.HandlerFunc(h.verifyBatch)))
 	h.mux.HandleFunc("POST /v1/tokens", h.mint)
 	return h, nil
 }

@@ -7,6 +7,7 @@ import (
 
 type metrics struct {
 	verifications *prometheus.CounterVec
+	good          prometheus.Counter // of them, looked up once
 	mints         *prometheus.CounterVec
 	lists         *prometheus.CounterVec
 	revoked       prometheus.Gauge
@@ -14,7 +15,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg) // nil reg: metrics work but are not registered
-	return &metrics{
+	m := &metrics{
 		verifications: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "auth_verifications_total", Help: "Tokens that were judged, by result."},
 			[]string{"result"}), // ok, expired, invalid, revoked, unavailable
@@ -27,4 +28,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		revoked: f.NewGauge(prometheus.GaugeOpts{
 			Name: "auth_revocations", Help: "How many users and tokens are revoked, as last read."}),
 	}
+	m.good = m.verifications.WithLabelValues(resultOK)
+	return m
+}
+
+// resultOK is the result of a token that counts.
+const resultOK = "ok"
+
+// judged counts a token.
+func (m *metrics) judged(result string) {
+	if result == resultOK {
+		m.good.Inc()
+		return
+	}
+	m.verifications.WithLabelValues(result).Inc()
 }

@@ -21,16 +21,22 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	identity, err := h.judge(r.Context(), req.Token)
-	switch {
-	case err == nil:
-		serve.JSON(w, http.StatusOK, identity)
-	case errors.Is(err, token.ErrExpired):
-		serve.Problem(w, r, push.NewProblem(push.CodeTokenExpired, "the token was good once; a new one is needed"))
-	case errors.Is(err, token.ErrInvalid):
-		serve.Problem(w, r, push.NewProblem(push.CodeTokenInvalid, "the token is not one that counts here"))
-	default:
-		serve.Problem(w, r, push.NewProblem(push.CodeUnavailable, "what decides on the token could not be looked up now"))
+	if err != nil {
+		serve.Problem(w, r, problemOf(err))
+		return
 	}
+	serve.JSON(w, http.StatusOK, identity)
+}
+
+// problemOf returns what is said of a token that judge has refused.
+func problemOf(err error) *push.Problem {
+	switch {
+	case errors.Is(err, token.ErrExpired):
+		return push.NewProblem(push.CodeTokenExpired, "the token was good once; a new one is needed")
+	case errors.Is(err, token.ErrInvalid):
+		return push.NewProblem(push.CodeTokenInvalid, "the token is not one that counts here")
+	}
+	return push.NewProblem(push.CodeUnavailable, "what decides on the token could not be looked up now")
 }
 
 // judge returns whose a token is, and counts it. Its error wraps
@@ -38,6 +44,22 @@ func (h *Handler) verify(w http.ResponseWriter, r *http.Request) {
 // why nobody can tell now.
 func (h *Handler) judge(ctx context.Context, presented string) (push.Identity, error) {
 	identity, err := h.verifier.Verify(ctx, presented)
+	return h.conclude(ctx, identity, err)
+}
+
+// judgeNow is judge for a token that others came with: its error wraps
+// token.ErrNotNow, and nothing is counted, where a key would have to be fetched.
+func (h *Handler) judgeNow(ctx context.Context, presented string) (push.Identity, error) {
+	identity, err := h.verifier.VerifyNow(presented)
+	if errors.Is(err, token.ErrNotNow) {
+		return push.Identity{}, err
+	}
+	return h.conclude(ctx, identity, err)
+}
+
+// conclude looks whether the token that says identity was revoked, unless the
+// verifier has refused it with err, and counts what came of it.
+func (h *Handler) conclude(ctx context.Context, identity push.Identity, err error) (push.Identity, error) {
 	revoked := false
 	if err == nil {
 		revoked, err = h.revoked.covers(ctx, &identity)
@@ -47,7 +69,7 @@ func (h *Handler) judge(ctx context.Context, presented string) (push.Identity, e
 	case err == nil && revoked:
 		result, err = "revoked", fmt.Errorf("%w: it was revoked", token.ErrInvalid)
 	case err == nil:
-		result = "ok"
+		result = resultOK
 	case errors.Is(err, token.ErrExpired):
 		result = "expired"
 	case errors.Is(err, token.ErrInvalid):
@@ -56,6 +78,6 @@ func (h *Handler) judge(ctx context.Context, presented string) (push.Identity, e
 	default:
 		h.log.Warn("token not checked", "err", err)
 	}
-	h.metrics.verifications.WithLabelValues(result).Inc()
+	h.metrics.judged(result)
 	return identity, err
 }
