@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -16,22 +17,31 @@ const (
 	laneBatch    = 512  // operations in one pipeline
 	routesPerOp  = 256  // route writes in one operation
 	routesAtOnce = 4    // operations of one call under way at a time
+
+	// laneShare is how young a pipeline under way is that an operation rather waits
+	// for than have a lane to itself: near servers answer within it, and what goes
+	// together costs them and us a fraction. Behind an older one nothing waits
+	// while a lane is idle.
+	laneShare = time.Millisecond
 )
 
 // lanes let concurrent small operations share pipelines: while one is under
 // way in a lane, the next operations gather there. Each pipeline reads the
 // term's marker first, for all its operations, and now and then Redis' clock.
 type lanes struct {
-	r   *Registry
-	all []*lane
+	r     *Registry
+	all   []*lane
+	began time.Time     // what moments are counted from
+	ended chan struct{} // closed when no operation comes any more
 }
 
 type lane struct {
 	queue chan *op     // never closed
 	busy  atomic.Int32 // one of the following
+	sent  atomic.Int64 // when its last pipeline was sent
 
 	mu      sync.Mutex // guards what follows
-	running bool       // somebody drains queue
+	running bool       // a goroutine of its own drains queue until the lanes end
 }
 
 // What a lane does.
@@ -51,7 +61,7 @@ type op struct {
 }
 
 func newLanes(r *Registry) *lanes {
-	l := &lanes{r: r}
+	l := &lanes{r: r, began: time.Now(), ended: make(chan struct{})}
 	for range r.cfg.Lanes {
 		l.all = append(l.all, &lane{queue: make(chan *op, laneQueue)})
 	}
@@ -62,6 +72,10 @@ func newLanes(r *Registry) *lanes {
 // before them, in the same pipeline. After an error the commands must not be
 // looked at: they may still run.
 func (l *lanes) do(ctx context.Context, add func(redis.Pipeliner)) (marker string, err error) {
+	if err := l.r.enter(); err != nil {
+		return "", err
+	}
+	defer l.r.calls.Done()
 	o := &op{add: add, done: make(chan struct{})}
 	ln := l.pick()
 	select {
@@ -69,9 +83,7 @@ func (l *lanes) do(ctx context.Context, add func(redis.Pipeliner)) (marker strin
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if err := l.wake(ln); err != nil {
-		return "", err
-	}
+	l.start(ln)
 	select {
 	case <-o.done:
 		return o.marker, o.err
@@ -81,8 +93,10 @@ func (l *lanes) do(ctx context.Context, add func(redis.Pipeliner)) (marker strin
 }
 
 // pick returns the lane for the next operation: one that gathers, so that they
-// go together, else an idle one, else that in which the fewest wait.
+// go together, else one whose answer is due at once, else an idle one, else that
+// in which the fewest wait.
 func (l *lanes) pick() *lane {
+	now := int64(time.Since(l.began))
 	best, least := l.all[0], -1
 	for _, ln := range l.all {
 		switch ln.busy.Load() {
@@ -93,7 +107,11 @@ func (l *lanes) pick() *lane {
 				best, least = ln, 0
 			}
 		default:
-			if n := len(ln.queue) + 1; least < 0 || n < least {
+			n := len(ln.queue) + 1
+			if n < laneBatch && now-ln.sent.Load() < int64(laneShare) {
+				return ln
+			}
+			if least < 0 || n < least {
 				best, least = ln, n
 			}
 		}
@@ -101,48 +119,48 @@ func (l *lanes) pick() *lane {
 	return best
 }
 
-// wake sees to it that somebody drains ln.
-func (l *lanes) wake(ln *lane) error {
+// start sees to it that somebody drains ln, until the lanes end.
+func (l *lanes) start(ln *lane) {
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	if ln.running {
-		return nil
+	if !ln.running {
+		ln.running = true
+		l.r.running.Go(func() { l.drain(ln) }) // Close waits for those who called do before it waits for this
 	}
-	ln.busy.Store(laneGathering)
-	err := l.r.goRun(func() { l.drain(ln) })
-	ln.running = err == nil
-	return err
 }
 
-// drain runs what waits in ln, pipeline after pipeline, until nothing does.
+// drain runs what comes into ln, pipeline after pipeline, until the lanes end
+// and nothing waits.
 func (l *lanes) drain(ln *lane) {
 	var ops []*op
 	for {
-		ln.busy.Store(laneGathering)
-		runtime.Gosched() // whoever is ready may come along
+		ln.busy.Store(laneIdle)
 		ops = ops[:0]
-		for len(ops) < laneBatch {
+		select {
+		case o := <-ln.queue:
+			ops = append(ops, o)
+		case <-l.ended:
 			select {
 			case o := <-ln.queue:
 				ops = append(ops, o)
-				continue
 			default:
+				return
 			}
-			break
 		}
-		if len(ops) > 0 {
-			ln.busy.Store(laneSent)
-			l.run(ops)
-			continue
+		ln.busy.Store(laneGathering)
+		runtime.Gosched() // whoever is ready may come along
+		for more := true; more && len(ops) < laneBatch; {
+			select {
+			case o := <-ln.queue:
+				ops = append(ops, o)
+			default:
+				more = false
+			}
 		}
-		ln.mu.Lock()
-		if len(ln.queue) == 0 {
-			ln.running = false
-			ln.busy.Store(laneIdle)
-			ln.mu.Unlock()
-			return
-		}
-		ln.mu.Unlock()
+		ln.sent.Store(int64(time.Since(l.began)))
+		ln.busy.Store(laneSent)
+		l.run(ops)
+		clear(ops)
 	}
 }
 

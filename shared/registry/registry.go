@@ -98,8 +98,9 @@ type Registry struct {
 	settling chan struct{} // holds one token: the right to change term
 	looked   time.Time     // when the last look at the term began; guarded by settling
 
-	mu      sync.Mutex     // guards closed, and running against being waited for too early
+	mu      sync.Mutex     // guards closed, and the groups against being waited for too early
 	closed  bool           // nothing is started any more
+	calls   sync.WaitGroup // callers of lanes
 	running sync.WaitGroup // goroutines that outlive a caller whose context ended
 }
 
@@ -128,8 +129,13 @@ func New(client redis.UniversalClient, terms Terms, cfg Config) *Registry {
 // made afterwards fail.
 func (r *Registry) Close() error {
 	r.mu.Lock()
+	first := !r.closed
 	r.closed = true
 	r.mu.Unlock()
+	r.calls.Wait()
+	if first {
+		close(r.lanes.ended)
+	}
 	r.running.Wait()
 	if err := r.rdb.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("close redis: %w", err)
@@ -165,6 +171,18 @@ func (r *Registry) Ready(ctx context.Context) error {
 func isTransport(err error) bool {
 	var answered redis.Error
 	return err != nil && !errors.As(err, &answered)
+}
+
+// enter counts a caller of lanes, who must call r.calls.Done, unless Close was
+// called.
+func (r *Registry) enter() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return ErrClosed
+	}
+	r.calls.Add(1)
+	return nil
 }
 
 // goRun runs f in a goroutine that Close waits for, unless Close was called.
