@@ -98,7 +98,9 @@ func (h *history) read(ctx context.Context, name push.Channel, after push.Offset
 // complete makes a page of what the log returned. Where the log alone does not
 // prove that it is whole, the inbox is read, and then the log once more: what
 // the inbox holds of this term was appended before, so nothing that belongs
-// between its entries can be missing from the second read of the log.
+// between its entries can be missing from the second read of the log. Both reads
+// of the log must be of one term: what a log lost is whole in the inbox only once
+// the next term has begun.
 //
 // Unless Redis has just evicted it. Then an entry may be in neither, while its
 // write to the inbox is under way: the page stops at what has settled.
@@ -109,12 +111,8 @@ func (h *history) complete(ctx context.Context, q registry.LogQuery, log registr
 		h.metrics.reads.WithLabelValues("log").Inc()
 	} else {
 		h.metrics.reads.WithLabelValues("inbox").Inc()
-		inbox, err := h.store.ReadInbox(ctx, store.InboxQuery{
-			Channel: q.Channel, After: q.After, Now: h.reg.Now(), MaxBytes: q.MaxBytes, TellOmitted: true})
+		inbox, log, err := h.readBoth(ctx, q, log)
 		if err != nil {
-			return page{}, fmt.Errorf("read inbox: %w", err)
-		}
-		if log, err = h.reg.ReadLog(ctx, q); err != nil {
 			return page{}, err
 		}
 		p = page{hub.Page{Entries: merge(inbox, log), Omitted: inbox.Omitted, More: inbox.More || log.More}, log.Term, log.Last}
@@ -132,6 +130,23 @@ func (h *history) complete(ctx context.Context, q registry.LogQuery, log registr
 	}
 	omit(&p.Page, h.reg.Now())
 	return p, nil
+}
+
+// readBoth reads the inbox, and then the log once more, as often as it takes for
+// that to be in the term of the read before, which was first.
+func (h *history) readBoth(ctx context.Context, q registry.LogQuery, first registry.LogPage) (store.InboxPage, registry.LogPage, error) {
+	for {
+		inbox, err := h.store.ReadInbox(ctx, store.InboxQuery{
+			Channel: q.Channel, After: q.After, Now: h.reg.Now(), MaxBytes: q.MaxBytes, TellOmitted: true})
+		if err != nil {
+			return store.InboxPage{}, registry.LogPage{}, fmt.Errorf("read inbox: %w", err)
+		}
+		log, err := h.reg.ReadLog(ctx, q)
+		if err != nil || log.Term.Number == first.Term.Number {
+			return inbox, log, err
+		}
+		first = log
+	}
 }
 
 // believable reports whether a client may have been given offset from, of which

@@ -6,6 +6,9 @@ import (
 	"pushcluster/shared/push"
 )
 
+// TermPause is how long a new term waits after the loss that it begins with.
+const TermPause = termPause
+
 // AppendAfter appends one item as if it came behind another message in its call.
 func (r *Registry) AppendAfter(ctx context.Context, item Item, after push.MessageID) (AppendedItem, error) {
 	t, err := r.known(ctx)

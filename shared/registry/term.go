@@ -26,6 +26,14 @@ const (
 	settleTries  = 20
 )
 
+// Nobody reads in a new term before termPause has passed since Redis was seen to
+// have lost its memory. So what Redis said of the old one holds for termTrust at
+// least, without asking again: half as long, for clocks that do not run alike.
+const (
+	termPause = 200 * time.Millisecond
+	termTrust = termPause / 2
+)
+
 // span returns how many offsets d of Redis' clock holds.
 func span(d time.Duration) push.Offset {
 	return push.Offset(d.Milliseconds()) * push.OffsetsPerMilli
@@ -45,9 +53,16 @@ func (r *Registry) Term(ctx context.Context) (push.Term, error) {
 	return r.lookAgain(ctx, r.cfg.Now())
 }
 
-// InTerm reports whether t is in force still: whether the marker is still
-// there and no Redis was met since that has another run id.
-func (r *Registry) InTerm(ctx context.Context, t push.Term) (bool, error) {
+// InTerm reports whether t, in which Redis did something for this process after
+// since, is in force still: whether nobody can have read in a later one yet. A
+// moment after since that needs no question, see termPause; later it asks whether
+// the marker is still there and no Redis was met since that has another run id.
+func (r *Registry) InTerm(ctx context.Context, t push.Term, since time.Time) (bool, error) {
+	if kept := r.term.Load(); kept != nil && kept.Marker == t.Marker && !r.suspect() {
+		if took := r.cfg.Now().Sub(since); took >= 0 && took < termTrust {
+			return true, nil
+		}
+	}
 	marker, err := r.lanes.do(ctx, func(redis.Pipeliner) {})
 	if err != nil {
 		return false, err
@@ -165,6 +180,9 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 			r.checked.Store(s.dials)
 			return kept, nil
 		case markerNumber(s.marker) == kept.Number+1:
+			if err := letPass(ctx, kept); err != nil {
+				return push.Term{}, err
+			}
 			_, err = r.terms.SwapTerm(ctx, kept, r.next(kept, s))
 			if err != nil {
 				return push.Term{}, fmt.Errorf("start term %d: %w", kept.Number+1, err)
@@ -180,6 +198,16 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 		}
 	}
 	return push.Term{}, ErrUnsettled
+}
+
+// letPass returns when the next term may begin, now that the end of last has
+// been seen: when what was appended in that is in the inbox, or whoever appended
+// it asks before it takes it for settled.
+func letPass(ctx context.Context, last push.Term) error {
+	if last.Number == 0 {
+		return nil // nothing was appended in a term before the first
+	}
+	return wait(ctx, termPause)
 }
 
 // next returns the term after kept. The very first begins at Redis' clock, so

@@ -21,7 +21,7 @@ func TestTermLasts(t *testing.T) {
 		if ta.Number != 1 || ta.Marker != tb.Marker || ta.Floor != tb.Floor {
 			t.Errorf("two processes find %+v and %+v, want one first term", ta, tb)
 		}
-		if in, err := b.InTerm(t.Context(), ta); !in || err != nil {
+		if in, err := b.InTerm(t.Context(), ta, time.Time{}); !in || err != nil {
 			t.Errorf("InTerm = %v, %v, want true", in, err)
 		}
 	})
@@ -55,7 +55,7 @@ func TestTermEnds(t *testing.T) {
 				if second.Offset <= after.Floor || second.Offset <= first.Offset || second.Prev != 0 {
 					t.Errorf("first append of the new term = %+v, want it above floor %d without predecessor", second, after.Floor)
 				}
-				if in, err := b.InTerm(t.Context(), before); in || err != nil {
+				if in, err := b.InTerm(t.Context(), before, time.Time{}); in || err != nil {
 					t.Errorf("InTerm(the old one) = %v, %v, want false", in, err)
 				}
 				page := b.read(t, registry.LogQuery{Channel: "#42", After: first.Offset})
@@ -78,7 +78,7 @@ func TestInTermAfterALoss(t *testing.T) {
 			b := newBench(t, registrytest.Redis(t), registry.Config{})
 			a := b.append(t, registry.Item{Channel: "c", Message: message("m1")})
 			lose(b.server)
-			if in, err := b.InTerm(t.Context(), a.Term); in || err != nil {
+			if in, err := b.InTerm(t.Context(), a.Term, time.Time{}); in || err != nil {
 				t.Errorf("InTerm after Redis was %s = %v, %v, want false", name, in, err)
 			}
 		})
@@ -234,5 +234,43 @@ func TestClockIsRedis(t *testing.T) {
 	}
 	if now := b.term(t); now.Marker != first.Marker {
 		t.Errorf("a clock set back started term %+v", now)
+	}
+}
+
+// What was done a moment ago needs no question; what was done before that, or
+// under another Redis, does.
+func TestInTermWithoutAsking(t *testing.T) {
+	now := time.Now()
+	b := newBench(t, registrytest.Redis(t), registry.Config{Now: func() time.Time { return now }})
+	a := b.append(t, registry.Item{Channel: "c", Message: message("m1")})
+	b.server.FlushAll()
+	tests := map[string]struct {
+		since time.Time
+		want  bool
+	}{
+		"now":           {now, true},
+		"a moment ago":  {now.Add(-90 * time.Millisecond), true},
+		"too long ago":  {now.Add(-110 * time.Millisecond), false},
+		"in the future": {now.Add(time.Millisecond), false},
+		"nobody knows":  {time.Time{}, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if in, err := b.InTerm(t.Context(), a.Term, tt.since); in != tt.want || err != nil {
+				t.Errorf("InTerm(%v before now) = %v, %v, want %v", now.Sub(tt.since), in, err, tt.want)
+			}
+		})
+	}
+}
+
+// Nobody reads in the next term before it is certain that what was appended in
+// the last is in the inbox, or is appended again.
+func TestNextTermWaits(t *testing.T) {
+	b := newBench(t, registrytest.Redis(t), registry.Config{})
+	b.term(t)
+	b.server.FlushAll()
+	lost := time.Now()
+	if after := b.term(t); after.Number != 2 || time.Since(lost) < registry.TermPause {
+		t.Errorf("term %d began %v after the loss, want 2 after %v", after.Number, time.Since(lost), registry.TermPause)
 	}
 }

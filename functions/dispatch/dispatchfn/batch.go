@@ -57,6 +57,7 @@ type batch struct {
 	problems []*push.Problem // by message; nil is confirmed
 	places   []place
 	term     push.Term // that the places were taken in
+	began    time.Time // before the first of them was taken in it
 	// failed has the channels where a message of the same request has failed, in
 	// this or an earlier batch.
 	failed channelSet
@@ -218,7 +219,7 @@ func (b *batch) append(ctx context.Context, todo []int) error {
 	if err != nil {
 		return err
 	}
-	b.term = first
+	b.term, b.began = first.Term, first.Began
 	refused := make(channelSet)
 	for _, i := range todo {
 		p := &b.places[i]
@@ -255,19 +256,19 @@ func (b *batch) append(ctx context.Context, todo []int) error {
 	return nil
 }
 
-func (b *batch) appendItems(ctx context.Context, todo []int) (push.Term, error) {
+func (b *batch) appendItems(ctx context.Context, todo []int) (registry.Appended, error) {
 	items := make([]registry.Item, len(todo))
 	for n, i := range todo {
 		items[n] = b.places[i].item
 	}
 	a, err := b.h.reg.Append(ctx, items)
 	if err != nil {
-		return push.Term{}, err
+		return registry.Appended{}, err
 	}
 	for n, i := range todo {
 		b.places[i].at = a.Items[n]
 	}
-	return a.Term, nil
+	return a, nil
 }
 
 // askInbox asks where the inbox has the messages of asks, and notes it in their
@@ -348,7 +349,7 @@ func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
 	if len(write)+len(move) == 0 {
 		return nil, nil
 	}
-	in, err := b.h.reg.InTerm(ctx, b.term)
+	in, err := b.h.reg.InTerm(ctx, b.term, b.began)
 	if err != nil {
 		return nil, fmt.Errorf("look at the term again: %w", err)
 	}

@@ -9,9 +9,10 @@
 //     placed before and the log does not know it, the inbox is asked first.
 //  2. Side by side: the places are written to the inbox, and each node with a
 //     route and a live lease gets one request with everything for it.
-//  3. After the inbox is written the term is looked at once more. If it
-//     changed, readers may already have passed the places of the old term:
-//     what was written is appended again, moved in the inbox and pushed again.
+//  3. After the inbox is written the term is looked at once more, unless so
+//     little time passed that nobody can have read in another one. If it
+//     changed, readers may already have passed the places of the old term: what
+//     was written is appended again, moved in the inbox and pushed again.
 //
 // A message is confirmed when all its places are in the inbox. That a push
 // failed confirms nothing and unconfirms nothing: the node finds the gap, or its
@@ -45,7 +46,7 @@ const (
 type Registry interface {
 	Append(ctx context.Context, items []registry.Item) (registry.Appended, error)
 	Term(ctx context.Context) (push.Term, error)
-	InTerm(ctx context.Context, t push.Term) (bool, error)
+	InTerm(ctx context.Context, t push.Term, since time.Time) (bool, error)
 	Nodes(ctx context.Context, want []push.NodeID) (map[push.NodeID]registry.Lease, error)
 	Live(ctx context.Context) ([]registry.Lease, error)
 	Held(ctx context.Context) ([]registry.HeldLease, error)

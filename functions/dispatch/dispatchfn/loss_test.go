@@ -31,7 +31,8 @@ func (f *follower) step(ctx context.Context, channel push.Channel) error {
 		return err
 	}
 	entries := log.Entries
-	if !log.ReachesBack {
+	for before := int64(0); !log.ReachesBack && log.Term.Number != before; {
+		before = log.Term.Number
 		inbox, err := f.c.store.ReadInbox(ctx, store.InboxQuery{Channel: channel, After: f.at, Now: f.c.reg.Now()})
 		if err != nil {
 			return err
