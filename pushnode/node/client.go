@@ -116,7 +116,7 @@ func (c *client) run() error {
 			continue
 		}
 		done := make(chan struct{})
-		c.node.spawn(func() {
+		c.node.work(func() {
 			defer close(done)
 			c.obey(messageType, message)
 		})

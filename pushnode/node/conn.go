@@ -343,6 +343,6 @@ func (c *client) abort(why push.CloseCode) {
 	c.due.wake()
 	c.wmu.Unlock()
 	if c.sock.cut() {
-		c.node.spawn(c.end) // not here: whoever writes may hold locks
+		c.node.work(c.end) // not here: whoever writes may hold locks
 	}
 }

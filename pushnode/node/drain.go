@@ -7,8 +7,11 @@ import (
 	"pushcluster/shared/push"
 )
 
-// spawn starts a goroutine that Run waits for.
+// spawn starts a goroutine that Run waits for, for what lasts.
 func (n *Node) spawn(f func()) { n.wg.Go(f) }
+
+// work has a goroutine, which Run waits for, do what ends by itself.
+func (n *Node) work(f func()) { n.workers.do(f) }
 
 // drain ends the node's service without loss: it takes no more connections,
 // tells the cluster, closes its connections one after another over DrainTime so

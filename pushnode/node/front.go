@@ -254,11 +254,11 @@ func (c *newcomer) hear(b []byte) bool {
 		return false
 	case opening.Opening:
 		c.said = nil
-		c.front.node.spawn(func() { c.open(r) })
+		c.front.node.work(func() { c.open(r) })
 		return true
 	}
 	said := bytes.Clone(b)
-	c.front.node.spawn(func() {
+	c.front.node.work(func() {
 		c.front.forget(c)
 		conn, err := c.sock.Conn()
 		c.front.passOn(conn, err, said...)

@@ -170,7 +170,7 @@ func (c *client) release(j *join) {
 	if !j.more && c.goLive(j.sub) {
 		return
 	}
-	c.node.spawn(func() { c.recoverRest(j.sub) })
+	c.node.work(func() { c.recoverRest(j.sub) })
 }
 
 // goLive reports whether sub is live now, or has ended.

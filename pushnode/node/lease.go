@@ -304,7 +304,7 @@ func (n *Node) compare(ctx context.Context, ch *hub.Channel, d depth) error {
 func (n *Node) catchUp(ch *hub.Channel, reason string) <-chan error {
 	n.metrics.catchUps.WithLabelValues(reason).Inc()
 	first := make(chan error, 1)
-	n.spawn(func() { n.runCatchUp(ch, first) })
+	n.work(func() { n.runCatchUp(ch, first) })
 	return first
 }
 

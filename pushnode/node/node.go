@@ -125,10 +125,11 @@ type Node struct {
 	poller  *loop.Poller // set by Run before the first connection; nil: a goroutine reads each
 	intakes [intakes]*intake
 
-	stop   context.CancelFunc // ends everything in the background
-	bg     context.Context
-	wg     sync.WaitGroup // all goroutines but those of Run
-	beaten chan struct{}  // asks for a beat now
+	stop    context.CancelFunc // ends everything in the background
+	bg      context.Context
+	wg      sync.WaitGroup // all goroutines but those of Run
+	workers workers
+	beaten  chan struct{} // asks for a beat now
 
 	renewSoon chan struct{} // asks for a renewal of the lease now
 
@@ -168,6 +169,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
 	n.streams = newStreams(prom)
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
+	n.workers.running = &n.wg
 	n.bg, n.stop = context.WithCancel(context.Background())
 	return n, nil
 }
@@ -184,6 +186,7 @@ func (n *Node) background() context.Context { return n.bg }
 // returns, no goroutine of the node is left.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.wg.Wait()
+	defer n.workers.end()
 	defer n.streams.end() // what they bring may start what is waited for
 	defer n.stop()
 	epoch, err := n.store.Epoch(ctx)

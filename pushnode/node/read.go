@@ -58,7 +58,7 @@ func (c *client) read(buf []byte, mayBlock bool) {
 	s := c.sock.(pollSocket).Socket
 	for reads := 0; ; reads++ {
 		if reads == readsInTurn && !mayBlock {
-			c.node.spawn(c.readOn)
+			c.node.work(c.readOn)
 			return
 		}
 		n, more, err := s.Read(buf)
@@ -121,7 +121,7 @@ func (c *client) take(b []byte, mayBlock bool) verdict {
 			return ended
 		case v == handedOver:
 			c.keepPartial(b)
-			c.node.spawn(c.obeyAndReadOn)
+			c.node.work(c.obeyAndReadOn)
 			return handedOver
 		case c.lingering > 0:
 			return goOn
