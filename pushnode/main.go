@@ -53,6 +53,10 @@ type Config struct {
 	LogLevel       slog.Level    `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 }
 
+// redisBuffers holds a pipeline of connects. What is read of a long log comes in
+// more pieces.
+const redisBuffers = 8 << 10
+
 func main() {
 	os.Exit(serve.Main(serve.Program[Config]{
 		Name: "pushnode", About: "holds WebSocket connections and pushes messages to them", Run: run}))
@@ -74,7 +78,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err := st.Prepare(ctx); err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
 	}
-	reg, err := registry.Open(cfg.RedisURL, st, registry.Config{Now: clock.Now()})
+	reg, err := registry.Open(cfg.RedisURL, st, registry.Config{Now: clock.Now(), Buffers: redisBuffers})
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}

@@ -118,8 +118,9 @@ func (n *Node) info(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		since := c.since
 		c.mu.Unlock()
-		if !since.IsZero() {
-			answer.Connections = append(answer.Connections, push.OpenConnection{Node: n.cfg.ID, Device: c.device, Since: since.UTC().Truncate(time.Millisecond)})
+		if since != 0 {
+			at := time.Unix(0, since).UTC().Truncate(time.Millisecond)
+			answer.Connections = append(answer.Connections, push.OpenConnection{Node: n.cfg.ID, Device: c.device, Since: at})
 		}
 	}
 	serve.JSON(w, http.StatusOK, answer)

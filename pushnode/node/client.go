@@ -21,48 +21,73 @@ import (
 
 // A client is one connection with what it said of itself and what it follows.
 // There are many of them, and most do nothing: what they rarely need they hold
-// by pointer.
+// by pointer, and fields lie so that a client fits into 288 bytes, which a test
+// sees to.
 type client struct {
 	conn
 
 	// Fixed by Node.open.
-	node      *Node
-	id        uuid.UUID // the connection's id, as clients see it
-	device    push.Device
-	opened    moment
-	framePing bool           // pings are WebSocket ping frames, not protocol pings
-	hello     *push.Identity // whom the handshake's token named; nil after connect
+	node   *Node
+	id     uuid.UUID // the connection's id, as clients see it
+	device push.Device
 
 	// Fixed by Node.enroll, before the client's first subscription; "" before.
 	user push.UserID
 
-	// Owned by whoever reads, who runs the commands one after another.
-	refused   bool     // connect was answered with an error; nothing more is heard
-	intake    *intake  // where gorilla reads; nil where a goroutine does
+	// Owned by whoever reads, who runs the commands one after another; framePing
+	// and intake are fixed by Node.open.
 	partial   *partial // what came of a message; nil: nothing
 	later     *heard   // a message that another goroutine will obey
 	lingering int32    // above 0: how many bytes are still read, for the peer's sake
+	intake    uint8    // the number of the intake where gorilla reads what an event loop brings
+	refused   bool     // connect was answered with an error; nothing more is heard
+	framePing bool     // pings are WebSocket ping frames, not protocol pings
 
 	frameSince atomic.Int64 // when a frame began that is not whole yet, in ns of Unix time; 0: none
-	connected  atomic.Bool  // the connect command succeeded
 
 	// Guarded by node.mu.
 	place      int     // in node.clients
 	next, prev *client // of the same user
 
-	mu        sync.Mutex // guards what follows; not held while sending
+	mu        sync.Mutex // guards what follows, but connected; not held while sending
 	rights    rights
 	subs      []following
-	ended     bool
-	greeted   bool          // the reply to connect is queued, and news may follow it
-	greeting  chan struct{} // closed when greeted; nil: nobody waits
-	recovery  chan struct{} // holds a token while a recovery reads and writes a page
-	since     time.Time     // when the connect command succeeded
+	passing   *passing // nil: nothing of it; not so before the connect command succeeded
+	since     int64    // when the connect command succeeded, in ns of Unix time; 0: it has not yet
 	nextPing  moment
 	pingSent  moment // 0: no ping is outstanding
 	pingFirst moment // when the last ping went out, for the once-a-second rule
-	noted     []noted
-	refusedAt moment
+	ended     bool
+	greeted   bool // the reply to connect is queued, and news may follow it
+
+	connected atomic.Bool // the connect command succeeded
+}
+
+// passing is what a client holds only at times: while it connects, above all.
+type passing struct {
+	opened    moment
+	hello     *push.Identity // whom the handshake's token named; nil after connect
+	greeting  chan struct{}  // closed when greeted; nil: nobody waits
+	recovery  chan struct{}  // holds a token while a recovery reads and writes a page
+	noted     []noted        // with the ping that is outstanding
+	refusedAt moment         // when connect was answered with an error; 0: it was not
+}
+
+// pass returns what the client holds at times, to add to it. c.mu is held.
+func (c *client) pass() *passing {
+	if c.passing == nil {
+		c.passing = &passing{}
+	}
+	return c.passing
+}
+
+// passed drops what the client holds at times, if none of it is needed any more.
+// c.mu is held.
+func (c *client) passed() {
+	p := c.passing
+	if p != nil && c.connected.Load() && p.greeting == nil && p.recovery == nil && p.noted == nil && p.refusedAt == 0 {
+		c.passing = nil
+	}
 }
 
 // following is a client's subscription to one channel.
@@ -79,21 +104,22 @@ type noted struct {
 	cursor store.Cursor
 }
 
-// begin prepares the WebSocket for reading.
-func (c *client) begin() {
-	c.ws.SetReadLimit(c.node.cfg.MaxFrame)
-	c.ws.SetPingHandler(c.answerPing)
-	if c.framePing {
-		c.ws.SetPongHandler(func(string) error {
+// heardControl takes a control frame (peer).
+func (c *client) heardControl(messageType, _ int, data string) {
+	switch messageType {
+	case websocket.PingMessage:
+		c.answerPing(data)
+	case websocket.PongMessage:
+		if c.framePing {
 			c.pong()
-			return nil
-		})
-	}
-	c.ws.SetCloseHandler(func(int, string) error {
+		}
+	case websocket.CloseMessage:
 		c.close(push.CloseNormal) // answers the peer's close frame
-		return nil
-	})
+	}
 }
+
+// writeFault sends the client a frame of gorilla's (peer).
+func (c *client) writeFault(frame []byte) (int, error) { return c.sock.Write(frame) }
 
 // run reads the connection until it ends and gives up everything that the
 // client held. It returns why reading ended. A connection that an event loop
@@ -101,10 +127,10 @@ func (c *client) begin() {
 //
 // What messages say is done by goroutines of their own, one after another: the
 // stack of this one, which mostly waits, stays small.
-func (c *client) run() error {
+func (c *client) run(ws *websocket.Conn) error {
 	defer c.end()
 	for {
-		messageType, message, err := c.readMessage()
+		messageType, message, err := c.readMessage(ws)
 		if errors.Is(err, websocket.ErrReadLimit) {
 			c.sock.(*socket).linger(c.node.cfg.CloseTimeout)
 		}
@@ -125,14 +151,14 @@ func (c *client) run() error {
 }
 
 // readMessage reads a message, however long that takes; what has begun is timed.
-func (c *client) readMessage() (messageType int, message []byte, err error) {
-	messageType, r, err := c.ws.NextReader()
+func (c *client) readMessage(ws *websocket.Conn) (messageType int, message []byte, err error) {
+	messageType, r, err := ws.NextReader()
 	if err != nil {
 		return 0, nil, err
 	}
 	c.frameSince.Store(time.Now().UnixNano())
-	defer c.frameSince.Store(0)
 	c.stir()
+	defer c.frameSince.Store(0)
 	message, err = io.ReadAll(r)
 	return messageType, message, err
 }

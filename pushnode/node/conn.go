@@ -18,18 +18,18 @@ import (
 // socket that is full keeps anything beyond that.
 type conn struct {
 	// Fixed by Node.open.
-	ws    *websocket.Conn
 	sock  transport
 	codec *codec
 
-	dirty  atomic.Bool  // a publication was queued since the last ping
 	lookAt atomic.Int64 // the moment before which no sweep need look at the connection; 0: the next one shall
 
-	wmu      sync.Mutex // guards what follows; taken after client.mu
+	wmu      sync.Mutex // guards what follows, but dirty; taken after client.mu
+	due      *due       // what waits to be written; nil: nothing ever did since it was last empty
 	writing  bool       // somebody owns the WebSocket's writing side
 	closing  bool       // nothing is queued any more
 	codeSent bool
-	due      *due // what waits to be written; nil: nothing ever did since it was last empty
+
+	dirty atomic.Bool // a publication was queued since the last ping
 }
 
 // due is what a connection has to write besides what is being written.
@@ -137,12 +137,11 @@ func (c *client) beginClose(code push.CloseCode, slowReason string) {
 
 // answerPing queues the pong that RFC 6455 section 5.5.3 asks for; of several
 // pings only the last is answered.
-func (c *client) answerPing(data string) error {
+func (c *client) answerPing(data string) {
 	c.wmu.Lock()
 	d := c.todo()
 	d.wsPong, d.wsPongDue = []byte(data), true
 	c.takeWriting()
-	return nil
 }
 
 // sendFramePing queues a WebSocket ping, for clients that asked for those.
@@ -176,7 +175,6 @@ func (c *client) write() {
 		if !ok {
 			return
 		}
-	c.stir() // so that somebody sees to it that the peer takes what it is sent
 	}
 }
 
@@ -185,13 +183,14 @@ func (c *client) write() {
 func (c *client) writeNext() (bool, error) {
 	c.wmu.Lock()
 	d := c.due
+	c.stir() // so that somebody sees to it that the peer takes what it is sent
 	switch {
 	case d == nil:
 	case d.wsPongDue && !c.codeSent:
 		data := d.wsPong
 		d.wsPong, d.wsPongDue = nil, false
 		c.wmu.Unlock()
-		return true, c.ws.WriteControl(websocket.PongMessage, data, time.Time{})
+		return true, c.writeControl(websocket.PongMessage, data)
 	case len(d.queue) > 0:
 		packets := d.takeFrame()
 		c.wmu.Unlock()
@@ -199,13 +198,13 @@ func (c *client) writeNext() (bool, error) {
 	case d.wsPing && !c.codeSent:
 		d.wsPing = false
 		c.wmu.Unlock()
-		return true, c.ws.WriteControl(websocket.PingMessage, nil, time.Time{})
+		return true, c.writeControl(websocket.PingMessage, nil)
 	case c.closing && !c.codeSent:
 		c.codeSent = true
 		d.closeBy = time.Now().Add(c.node.cfg.CloseTimeout) // the tick sees to it
 		code := d.code
 		c.wmu.Unlock()
-		return true, c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code.Code, code.Reason), time.Time{})
+		return true, c.writeControl(websocket.CloseMessage, websocket.FormatCloseMessage(code.Code, code.Reason))
 	}
 	c.writing = false
 	if d != nil {
@@ -277,6 +276,14 @@ func (c *client) queued() int {
 	if c.due == nil {
 		return 0
 	}
+// writeControl writes a control frame, of which [maxControl] bytes count.
+func (c *client) writeControl(messageType int, data []byte) error {
+	data = data[:min(len(data), maxControl)]
+	b := appendFrameHeader(make([]byte, 0, 2+len(data)), messageType, len(data))
+	_, err := c.sock.Write(append(b, data...))
+	return err
+}
+
 	return c.due.bytes
 }
 

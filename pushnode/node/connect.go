@@ -32,7 +32,7 @@ func (c *client) connect(ctx context.Context, cmd *protocol.Command) error {
 	if _, ok := errors.AsType[closeError](err); !ok {
 		c.refused = true
 		c.mu.Lock()
-		c.refusedAt = c.node.moment(time.Now())
+		c.pass().refusedAt = c.node.moment(time.Now())
 		c.mu.Unlock()
 		c.stir()
 	}
@@ -83,11 +83,10 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	result.Expires, result.Ttl = c.node.lifetime(identity)
 	now := c.node.now()
 	c.mu.Lock()
-	c.since = now
+	c.since = now.UnixNano()
 	c.nextPing = c.node.moment(time.Now()).after(c.node.cfg.PingInterval/2 + rand.N(c.node.cfg.PingInterval/2+1))
 	c.mu.Unlock()
 	c.reply(cmd.Id, &protocol.Reply{Connect: result})
-	c.hello = nil
 	c.connected.Store(true) // pings may follow the reply now
 	c.stir()
 	c.greet()
@@ -102,10 +101,13 @@ func (c *client) greet() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.greeted = true
-	if c.greeting != nil {
-		close(c.greeting)
-		c.greeting = nil
+	p := c.pass()
+	if p.greeting != nil {
+		close(p.greeting)
+		p.greeting = nil
 	}
+	p.hello = nil
+	c.passed()
 }
 
 // awaitGreeted waits until news may be sent, and reports whether it may.
@@ -115,10 +117,10 @@ func (c *client) awaitGreeted(ctx context.Context) bool {
 		c.mu.Unlock()
 		return true
 	}
-	if c.greeting == nil {
-		c.greeting = make(chan struct{})
+	if c.pass().greeting == nil {
+		c.passing.greeting = make(chan struct{})
 	}
-	greeting := c.greeting
+	greeting := c.passing.greeting
 	c.mu.Unlock()
 	select {
 	case <-greeting:
@@ -131,10 +133,13 @@ func (c *client) awaitGreeted(ctx context.Context) bool {
 // identify returns who the token, or without one the handshake, says it is.
 func (c *client) identify(ctx context.Context, token string) (push.Identity, error) {
 	if token == "" {
-		if c.hello == nil {
+		c.mu.Lock()
+		hello := c.pass().hello
+		c.mu.Unlock()
+		if hello == nil {
 			return push.Identity{}, closeError{push.CloseInvalidToken}
 		}
-		return *c.hello, nil
+		return *hello, nil
 	}
 	identity, err := c.node.verifier.Verify(ctx, token)
 	switch {

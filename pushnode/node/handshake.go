@@ -60,40 +60,44 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	taker := &socketTaker{ResponseWriter: w, node: n}
-	if err := n.upgrade(c, taker, r); err != nil {
+	ws, err := n.upgrade(c, taker, r)
+	if err != nil {
 		n.metrics.refused.WithLabelValues(string(push.CodeBadRequest)).Inc()
 		return // upgrade has answered
 	}
 	if query.Get("format") == "protobuf" || query.Get("cf_protocol") == "protobuf" {
 		c.codec = codecProtobuf
 	}
-	n.open(c, taker.answer)
+	n.open(c, ws, taker.answer)
 }
 
-// upgrade answers the handshake and gives c its WebSocket.
-func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) error {
-	in := n.intakes[rand.N(intakes)]
+// upgrade answers the handshake. It returns the WebSocket of a connection that a
+// goroutine is to read; for an event loop an intake has one.
+func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) (*websocket.Conn, error) {
+	c.intake = uint8(rand.N(intakes))
+	in := n.intakes[c.intake]
 	taker.intake = in
 	in.mu.Lock() // the upgrader looks at the buffers
 	ws, err := upgrader.Upgrade(taker, r, nil)
 	in.mu.Unlock()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.ws, c.sock, c.codec, c.id, c.opened = ws, taker.taken, codecJSON, uuid.New(), n.moment(time.Now())
+	c.sock, c.codec, c.id, c.pass().opened = taker.taken, codecJSON, uuid.New(), n.moment(time.Now())
 	if ws.Subprotocol() == "centrifuge-protobuf" {
 		c.codec = codecProtobuf
 	}
 	if _, ok := c.sock.(pollSocket); ok {
-		c.intake = in
+		return nil, nil
 	}
-	c.begin()
-	return nil
+	ws.SetReadLimit(n.cfg.MaxFrame)
+	hearControls(ws, func() peer { return c })
+	return ws, nil
 }
 
 // open takes a connection in and begins to read it. One whose request the front
 // read comes with the right to read, which whoever answers goes on to use.
-func (n *Node) open(c *client, answer *frontAnswer) {
+func (n *Node) open(c *client, ws *websocket.Conn, answer *frontAnswer) {
 	if !n.admit(c) {
 		c.close(push.CloseShutdown)
 		c.abort(gone)
@@ -112,7 +116,7 @@ func (n *Node) open(c *client, answer *frontAnswer) {
 		return
 	}
 	n.spawn(func() {
-		err := c.run()
+		err := c.run(ws)
 		n.log.Debug("connection ended", "client", c.id.String(), "why", err)
 	})
 }
@@ -148,7 +152,7 @@ func (n *Node) refusal(r *http.Request, c *client) *push.Problem {
 		n.log.Warn("token not verified", "err", err)
 		return push.NewProblem(push.CodeUnavailable, "the token cannot be verified at the moment")
 	}
-	c.hello = &identity
+	c.pass().hello = &identity
 	return nil
 }
 

@@ -14,20 +14,36 @@ import (
 // buffer of its own, and is of no use any more after an error. None of that suits
 // an event loop. So a client is given its bytes in whole messages: where they end
 // is found here, what they mean is for gorilla, which reads them from an intake.
+//
+// Between two messages gorilla remembers nothing of a connection but that it has
+// ended. So its WebSocket belongs to the intake, not to the connection, of which
+// it would be a third.
 
-// intakes is how many there are: enough that loops seldom meet at one.
+// intakes is how many there are: enough that loops seldom meet at one. A client
+// keeps the number of its own in a byte.
 const intakes = 64
 
 // intakeBuffer is larger than what gorilla would not take for its own.
 const intakeBuffer = 512
 
-// An intake is the reading buffer of many connections. It is empty between two
-// messages, so one does for all of them.
+// A peer is whose messages an intake reads.
+type peer interface {
+	// heardControl takes a control frame; code is that of a close frame. It must
+	// not call the intake.
+	heardControl(messageType, code int, data string)
+	// writeFault sends the peer the frame by which gorilla tells what is wrong.
+	writeFault(frame []byte) (int, error)
+}
+
+// An intake reads for many connections. It is empty between two messages, so one
+// does for all of them.
 type intake struct {
 	mu    sync.Mutex // held while gorilla reads, and while it takes the buffer
 	br    *bufio.Reader
 	bw    *bufio.Writer
-	parts [2][]byte // what is to be read
+	parts [2][]byte       // what is to be read
+	peer  peer            // whose that is; nil: nobody's
+	ws    *websocket.Conn // nil: to be made
 }
 
 func newIntake() *intake {
@@ -61,7 +77,7 @@ type heard struct {
 // many bytes of b that was, 0 where b does not hold all of it, and the message
 // that ended with it, if one did. An error is gorilla's, which has told the
 // peer, or errFragments; after one nothing more may be read.
-func (in *intake) next(ws *websocket.Conn, p **partial, limit int64, b []byte) (size int, m *heard, err error) {
+func (in *intake) next(from peer, p **partial, limit int64, b []byte) (size int, m *heard, err error) {
 	head, ok := readFrameHead(b)
 	if !ok {
 		return 0, nil, nil
@@ -73,32 +89,36 @@ func (in *intake) next(ws *websocket.Conn, p **partial, limit int64, b []byte) (
 	}
 	open := len(fragments) > 0
 	if !head.sound() || !head.control() && (head.starts() == open || head.payload > uint64(limit) || sofar+head.payload > uint64(limit)) {
-		return 0, nil, in.fault(ws, fragments, b[:head.header]) // gorilla says what is wrong
+		return 0, nil, in.fault(from, limit, fragments, b[:head.header]) // gorilla says what is wrong
 	}
 	size = head.header + int(head.payload)
 	switch {
 	case len(b) < size:
 		return 0, nil, nil
 	case head.control():
-		_, err := in.message(ws, 0, b[:size], nothing)
+		_, err := in.message(from, limit, 0, b[:size], nothing)
 		return size, nil, err
 	case !head.final:
 		return size, nil, keepFragment(p, b[:size], head.payload)
 	case !open:
-		m, err = in.message(ws, int(head.payload), b[:size])
+		m, err = in.message(from, limit, int(head.payload), b[:size])
 	default:
-		m, err = in.message(ws, int(sofar+head.payload), fragments, b[:size])
+		m, err = in.message(from, limit, int(sofar+head.payload), fragments, b[:size])
 		(*p).fragments, (*p).payload = fragments[:0], 0
 	}
 	return size, m, err
 }
 
-// message has ws read one message of that many bytes from the parts, which hold
-// it and what comes before it.
-func (in *intake) message(ws *websocket.Conn, size int, parts ...[]byte) (*heard, error) {
+// message has gorilla read one message of that many bytes from the parts, which
+// hold it and what comes before it.
+func (in *intake) message(from peer, limit int64, size int, parts ...[]byte) (m *heard, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.take(parts)
+	ws, err := in.begin(from, limit, parts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { in.end(err) }()
 	messageType, r, err := ws.NextReader()
 	if err != nil {
 		return nil, err
@@ -114,11 +134,15 @@ func (in *intake) message(ws *websocket.Conn, size int, parts ...[]byte) (*heard
 	return &heard{messageType, message}, nil
 }
 
-// fault has ws read what is no message, and returns what it says to that.
-func (in *intake) fault(ws *websocket.Conn, parts ...[]byte) error {
+// fault has gorilla read what is no message, and returns what it says to that.
+func (in *intake) fault(from peer, limit int64, parts ...[]byte) (err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.take(parts)
+	ws, err := in.begin(from, limit, parts)
+	if err != nil {
+		return err
+	}
+	defer func() { in.end(err) }()
 	_, r, err := ws.NextReader()
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)
@@ -127,6 +151,30 @@ func (in *intake) fault(ws *websocket.Conn, parts ...[]byte) error {
 		err = errors.New("frame refused")
 	}
 	return err
+}
+
+// begin returns a WebSocket that reads parts as what from sent. in.mu is held.
+func (in *intake) begin(from peer, limit int64, parts [][]byte) (*websocket.Conn, error) {
+	if in.ws == nil {
+		ws, err := in.newWebSocket()
+		if err != nil {
+			return nil, err
+		}
+		in.ws = ws
+	}
+	in.ws.SetReadLimit(limit)
+	in.take(parts)
+	in.peer = from
+	return in.ws, nil
+}
+
+// end ends what begin began. After an error the WebSocket is of no use any more.
+// in.mu is held.
+func (in *intake) end(err error) {
+	in.peer, in.parts = nil, [2][]byte{}
+	if err != nil {
+		in.ws = nil
+	}
 }
 
 // take makes parts what is to be read. in.mu is held.

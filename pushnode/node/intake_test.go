@@ -28,6 +28,23 @@ func (r *recorded) Close() error                { return nil }
 func (r *recorded) SetDeadline(time.Time) error      { return nil }
 func (r *recorded) SetWriteDeadline(time.Time) error { return nil }
 
+// heardControl answers as gorilla does by itself (peer).
+func (r *recorded) heardControl(messageType, code int, data string) {
+	switch messageType {
+	case websocket.PingMessage:
+		r.answer(websocket.PongMessage, []byte(data))
+	case websocket.CloseMessage:
+		r.answer(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""))
+	}
+}
+
+func (r *recorded) answer(messageType int, data []byte) {
+	r.answers.Write(append(appendFrameHeader(nil, messageType, len(data)), data...))
+}
+
+// writeFault writes what gorilla answers (peer).
+func (r *recorded) writeFault(frame []byte) (int, error) { return r.answers.Write(frame) }
+
 // A hijacked hands a connection to the upgrader.
 type hijacked struct {
 	http.ResponseWriter
@@ -81,8 +98,6 @@ func byGorilla(t testing.TB, stream []byte) (conversation, []byte) {
 func byIntake(t testing.TB, stream []byte, chunk int) (conversation, []byte) {
 	conn := &recorded{}
 	in := newIntake()
-	ws := webSocket(t, conn, in.br)
-	conn.answers.Reset()
 	var c conversation
 	var p *partial
 	var kept []byte
@@ -91,7 +106,7 @@ func byIntake(t testing.TB, stream []byte, chunk int) (conversation, []byte) {
 		kept = append(kept, stream[:n]...)
 		stream = stream[n:]
 		for {
-			size, m, err := in.next(ws, &p, frameLimit, kept)
+			size, m, err := in.next(conn, &p, frameLimit, kept)
 			if err != nil {
 				c.end = err.Error()
 				return c, conn.answers.Bytes()
@@ -164,11 +179,10 @@ func FuzzIntake(f *testing.F) {
 
 func TestMessageInTooManyFrames(t *testing.T) {
 	in := newIntake()
-	ws := webSocket(t, &recorded{}, in.br)
 	var p *partial
 	frame := []byte(clientFrame(0x01, "x"))
 	for range 2 * maxFragments / len(frame) {
-		if _, _, err := in.next(ws, &p, 1<<20, frame); err != nil {
+		if _, _, err := in.next(&recorded{}, &p, 1<<20, frame); err != nil {
 			if !errors.Is(err, errFragments) {
 				t.Errorf("ended with %v, want %v", err, errFragments)
 			}

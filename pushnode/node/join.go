@@ -207,10 +207,10 @@ func (c *client) recoverRest(sub *hub.Subscription) {
 func (c *client) recoverPage(sub *hub.Subscription) (pause, goOn bool) {
 	ctx := c.node.background()
 	c.mu.Lock()
-	if c.recovery == nil {
-		c.recovery = make(chan struct{}, 1)
+	if c.pass().recovery == nil {
+		c.passing.recovery = make(chan struct{}, 1)
 	}
-	recovery := c.recovery
+	recovery := c.passing.recovery
 	c.mu.Unlock()
 	select {
 	case recovery <- struct{}{}:

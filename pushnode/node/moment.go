@@ -23,13 +23,17 @@ func (m moment) since(earlier moment) time.Duration { return time.Duration(m - e
 // rights are what a client's token gave it besides its name: what of an identity
 // a connection needs for as long as it lasts.
 type rights struct {
-	expires, issued int64 // Unix time in ns, by the cluster's clock; 0: none
-	token           string
-	topics          []string
+	expires, issued int64     // Unix time in ns, by the cluster's clock; 0: none
+	token           string    // its id
+	few             *[]string // the topics; nil: none
 }
 
 func rightsOf(id *push.Identity) rights {
-	r := rights{token: id.TokenID, topics: id.Topics}
+	r := rights{token: id.TokenID}
+	if len(id.Topics) > 0 {
+		topics := id.Topics
+		r.few = &topics // not what id has besides
+	}
 	if !id.ExpiresAt.IsZero() {
 		r.expires = id.ExpiresAt.UnixNano()
 	}
@@ -37,6 +41,14 @@ func rightsOf(id *push.Identity) rights {
 		r.issued = id.IssuedAt.UnixNano()
 	}
 	return r
+}
+
+// topics returns the topics that the client may subscribe to. c.mu is held.
+func (r *rights) topics() []string {
+	if r.few == nil {
+		return nil
+	}
+	return *r.few
 }
 
 // coveredBy reports whether r takes back the token that the client connected

@@ -143,7 +143,7 @@ func (c *client) obeyAndReadOn() {
 // takeFrame deals with the frame that b begins with and returns how many bytes
 // it had: 0 where b does not hold all of it.
 func (c *client) takeFrame(b []byte, mayBlock bool) (size int, v verdict) {
-	size, m, err := c.intake.next(c.ws, &c.partial, c.node.cfg.MaxFrame, b)
+	size, m, err := c.node.intakes[c.intake].next(c, &c.partial, c.node.cfg.MaxFrame, b)
 	switch {
 	case errors.Is(err, errFragments):
 		c.node.metrics.badFrames.Inc()

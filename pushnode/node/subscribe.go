@@ -32,7 +32,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		return errBadRequest
 	}
 	c.mu.Lock()
-	topics, have, own := c.rights.topics, c.following(name) != nil, 0
+	topics, have, own := c.rights.topics(), c.following(name) != nil, 0
 	for _, f := range c.subs {
 		if !f.server {
 			own++

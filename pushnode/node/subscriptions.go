@@ -102,7 +102,7 @@ func (n *Node) clientsNamed(ctx context.Context, user push.UserID, id string) []
 	var list []*client
 	for _, c := range n.clientsOf(user) {
 		c.mu.Lock()
-		connected := !c.since.IsZero()
+		connected := c.since != 0
 		c.mu.Unlock()
 		if !connected || id != "" && id != c.id.String() {
 			continue

@@ -141,7 +141,11 @@ func (c *client) judge(now time.Time) (busy bool) {
 func (c *client) tick(now time.Time) (due moment) {
 	cfg, at := &c.node.cfg, c.node.moment(now)
 	c.mu.Lock()
-	refused, expires, pingSent, nextPing := c.refusedAt, c.rights.expires, c.pingSent, c.nextPing
+	expires, pingSent, nextPing := c.rights.expires, c.pingSent, c.nextPing
+	var opened, refused moment
+	if c.passing != nil {
+		opened, refused = c.passing.opened, c.passing.refusedAt
+	}
 	if c.device != "" && c.dirty.Load() {
 		nextPing = min(nextPing, c.pingFirst.after(provePace))
 	}
@@ -158,7 +162,7 @@ func (c *client) tick(now time.Time) (due moment) {
 		}
 		return due
 	case !c.connected.Load():
-		due = c.opened.after(cfg.ConnectTimeout)
+		due = opened.after(cfg.ConnectTimeout)
 		if at > due {
 			c.close(push.CloseStale)
 		}
@@ -191,7 +195,9 @@ func (c *client) ping(now moment) {
 	c.mu.Lock()
 	c.pingSent, c.pingFirst = now, now
 	c.nextPing = now.after(c.node.cfg.PingInterval)
-	c.noted = c.positions()
+	if list := c.positions(); list != nil || c.passing != nil {
+		c.pass().noted = list
+	}
 	c.mu.Unlock()
 	if c.framePing {
 		c.sendFramePing()
@@ -228,8 +234,11 @@ func (c *client) pong() bool {
 		return false
 	}
 	c.pingSent = 0
-	proven := c.noted
-	c.noted = nil
+	var proven []noted
+	if c.passing != nil {
+		proven, c.passing.noted = c.passing.noted, nil
+		c.passed()
+	}
 	for _, p := range proven {
 		// Whoever has left the channel meanwhile has no cursor in it any more.
 		if f := c.following(p.cursor.Channel); f != nil && f.sub == p.sub {

@@ -3,6 +3,7 @@ package node
 import (
 	"testing"
 	"time"
+	"unsafe"
 
 	"pushcluster/shared/clock"
 	"pushcluster/shared/registry"
@@ -92,5 +93,13 @@ func BenchmarkSweep(b *testing.B) {
 				c.look(now)
 			}
 		}
+	}
+}
+
+// What a connection costs is counted in these bytes; a field more may take the
+// next size that the allocator has, for every one of them.
+func TestSizeOfClient(t *testing.T) {
+	if size := unsafe.Sizeof(client{}); size > 288 {
+		t.Errorf("a client takes %d bytes, want at most 288", size)
 	}
 }

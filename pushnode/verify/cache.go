@@ -24,18 +24,52 @@ type cache struct {
 	span time.Duration
 
 	mu         sync.Mutex // guards what follows
-	young, old map[cacheKey]cached
+	young, old map[cacheKey]*cached
 	born       time.Time // of young
 	life       int64     // how many evictions there were
 }
 
+// cached is an answer. There is one for each connection that opened lately, so it
+// is kept small: what few tokens say is behind a pointer.
 type cached struct {
-	identity push.Identity
-	until    time.Time
+	user            push.UserID
+	token           string         // its id
+	expires, issued int64          // Unix time in ns; 0: none
+	until           int64          // when it counts no more, likewise
+	whole           *push.Identity // nil where there is nothing besides
+}
+
+func newCached(id *push.Identity, until time.Time) *cached {
+	c := &cached{user: id.User, token: id.TokenID, until: until.UnixNano()}
+	if !id.ExpiresAt.IsZero() {
+		c.expires = id.ExpiresAt.UnixNano()
+	}
+	if !id.IssuedAt.IsZero() {
+		c.issued = id.IssuedAt.UnixNano()
+	}
+	if len(id.Channels) > 0 || len(id.Topics) > 0 || len(id.Info) > 0 {
+		whole := *id
+		c.whole = &whole
+	}
+	return c
+}
+
+func (c *cached) identity() push.Identity {
+	if c.whole != nil {
+		return *c.whole
+	}
+	id := push.Identity{User: c.user, TokenID: c.token}
+	if c.expires != 0 {
+		id.ExpiresAt = time.Unix(0, c.expires).UTC()
+	}
+	if c.issued != 0 {
+		id.IssuedAt = time.Unix(0, c.issued).UTC()
+	}
+	return id
 }
 
 func newCache(entries int, span time.Duration) *cache {
-	return &cache{half: max(1, entries/2), span: span, young: make(map[cacheKey]cached)}
+	return &cache{half: max(1, entries/2), span: span, young: make(map[cacheKey]*cached)}
 }
 
 // find returns what is known of key at now, and the present life of the cache.
@@ -46,10 +80,10 @@ func (c *cache) find(key cacheKey, now time.Time) (identity push.Identity, life 
 	if !ok {
 		found, ok = c.old[key]
 	}
-	if !ok || !found.until.After(now) {
+	if !ok || found.until <= now.UnixNano() {
 		return push.Identity{}, c.life, false
 	}
-	return found.identity, c.life, true
+	return found.identity(), c.life, true
 }
 
 // keep remembers an answer that came at now to a question of the given life. If
@@ -67,12 +101,12 @@ func (c *cache) keep(key cacheKey, life int64, identity push.Identity, now time.
 	if len(c.young) >= c.half || now.Sub(c.born) >= c.span {
 		c.turn(now)
 	}
-	c.young[key] = cached{identity, until}
+	c.young[key] = newCached(&identity, until)
 }
 
 // turn begins a generation. c.mu is held.
 func (c *cache) turn(now time.Time) {
-	c.old, c.young, c.born = c.young, make(map[cacheKey]cached), now
+	c.old, c.young, c.born = c.young, make(map[cacheKey]*cached), now
 }
 
 // tidy forgets, where nothing is kept any more that would, what is too old to
@@ -86,7 +120,10 @@ func (c *cache) tidy(now time.Time) {
 }
 
 func (c *cache) evict(which func(*push.Identity) bool) {
-	of := func(_ cacheKey, e cached) bool { return which(&e.identity) }
+	of := func(_ cacheKey, e *cached) bool {
+		id := e.identity()
+		return which(&id)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.life++
@@ -98,5 +135,5 @@ func (c *cache) evictAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.life++
-	c.young, c.old = make(map[cacheKey]cached), nil
+	c.young, c.old = make(map[cacheKey]*cached), nil
 }

@@ -49,6 +49,9 @@ type Config struct {
 	Keep time.Duration
 	// Lanes is how many pipelines of small operations run at once; 4.
 	Lanes int
+	// Buffers is how many bytes each connection to Redis has for reading, and as
+	// many for writing; 32 KiB.
+	Buffers int
 	// Now is this machine's clock; time.Now. Only its monotonic part counts: the
 	// time that calls are judged by is Redis'.
 	Now func() time.Time
@@ -73,6 +76,7 @@ func (c Config) withDefaults() Config {
 	set(&c.LeaseTime, 15*time.Second)
 	set(&c.Keep, 24*time.Hour)
 	num(&c.Lanes, 4)
+	num(&c.Buffers, 32<<10)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
