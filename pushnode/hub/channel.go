@@ -12,18 +12,19 @@ import (
 type Channel struct {
 	// Fixed when the channel is made.
 	name         push.Channel
-	cfg          *Config
+	hub          *Hub
 	registration int64
-
-	route route
 
 	mu       sync.Mutex // guards what follows; never held over a call that blocks
 	gone     bool       // it had its last subscription; the hub no longer knows it
 	started  bool       // last is known: a first subscription went live
 	catching bool       // a catch-up is under way; whoever runs it ends it
+	written  bool       // its route is
 	subs     []*Subscription
-	last     push.Offset // every live subscription was given all up to here
-	reads    *reads      // nil while nobody reads: there are many channels, and most are quiet
+	last     push.Offset   // every live subscription was given all up to here, or is to be by a pass
+	reads    *reads        // nil while nobody reads: there are many channels, and most are quiet
+	pass     *pass         // nil while nobody passes over it
+	writing  chan struct{} // closed when the write of the route under way has ended; nil: none is
 }
 
 // reads is what a channel knows while something of it is read.
@@ -118,7 +119,8 @@ func (ch *Channel) remove(sub *Subscription) (last bool) {
 }
 
 func (ch *Channel) deliver(e push.Entry) Outcome {
-	ch.mu.Lock()
+	e.Channel = ch.name // the hub's own, which lasts
+	ch.lockWithRoom()
 	defer ch.mu.Unlock()
 	switch {
 	case ch.gone:
@@ -143,22 +145,28 @@ func (ch *Channel) deliver(e push.Entry) Outcome {
 // follows reports whether nothing can lie between last and e.
 func (ch *Channel) follows(e push.Entry) bool { return e.Prev != 0 && e.Prev <= ch.last }
 
-// advance gives e, the channel's next entry, to the live subscriptions.
+// advance gives e, the channel's next entry, to the live subscriptions, or has it
+// wait for a pass over them.
 func (ch *Channel) advance(e push.Entry) {
 	ch.last = e.Offset
 	if ch.pending() > 0 {
 		ch.keep(e)
 	}
-	if e.Message.Expired(ch.cfg.Now()) {
+	if e.Message.Expired(ch.hub.cfg.Now()) {
 		ch.omit(store.Omission{First: e.Offset, Last: e.Offset, ExpiresAt: e.Message.ExpiresAt})
 		return
 	}
-	p := &Publication{Entry: e}
+	if ch.wide() {
+		ch.wait(e)
+		return
+	}
+	p := ch.hub.brief(e)
 	for _, sub := range ch.subs {
 		if sub.live {
 			sub.give(p)
 		}
 	}
+	ch.hub.dispose(p)
 }
 
 // omit tells the live subscriptions what they are not given.
@@ -174,7 +182,7 @@ func (ch *Channel) omit(o store.Omission) {
 // forgotten: they are read again.
 func (ch *Channel) keep(e push.Entry) {
 	r := ch.reading()
-	for _, old := range r.hold.put(e, ch.cfg.HoldEntries, ch.cfg.HoldBytes) {
+	for _, old := range r.hold.put(e, ch.hub.cfg.HoldEntries, ch.hub.cfg.HoldBytes) {
 		if old.Offset <= ch.last {
 			r.heldFrom = max(r.heldFrom, old.Offset)
 		}
@@ -215,9 +223,10 @@ func (ch *Channel) beginCatch() {
 }
 
 // CaughtUp takes what a read from after returned. The owner of the catch-up
-// reads again, from next, until done is true, which ends its ownership.
+// reads again, from next, until done is true, which ends its ownership. It waits
+// where too much waits for a pass.
 func (ch *Channel) CaughtUp(after push.Offset, p Page) (next push.Offset, done bool) {
-	ch.mu.Lock()
+	ch.lockWithRoom()
 	defer ch.mu.Unlock()
 	ch.apply(after, p)
 	if !ch.gone && !ch.complete(p) {
@@ -247,7 +256,7 @@ func (ch *Channel) complete(p Page) bool {
 // whole up to its end but may lack what was appended lately. Unlike
 // [Channel.CaughtUp] it ends nothing and passes on nothing held beyond that.
 func (ch *Channel) Apply(after push.Offset, p Page) {
-	ch.mu.Lock()
+	ch.lockWithRoom()
 	defer ch.mu.Unlock()
 	if ch.started {
 		ch.apply(after, p)
@@ -289,7 +298,7 @@ func (ch *Channel) apply(after push.Offset, p Page) {
 			ch.omit(o)
 		}
 	}
-	for _, e := range ch.held().merge(after, p, ch.cfg.Now()) {
+	for _, e := range ch.held().merge(after, p, ch.hub.cfg.Now()) {
 		if e.Offset > ch.last {
 			ch.advance(e)
 		}

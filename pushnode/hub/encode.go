@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -22,13 +23,13 @@ var errNoJSON = errors.New("the data is no JSON")
 // around is about how long a push is without its data, channel and texts.
 const around = 128
 
-// encodeJSON returns the push of e as JSON, without newline.
-func encodeJSON(e *push.Entry) ([]byte, error) {
+// appendJSON appends the push of e as JSON, without newline.
+func appendJSON(b []byte, e *push.Entry) ([]byte, error) {
 	m := e.Message
 	if !json.Valid(m.Data) {
-		return nil, errNoJSON
+		return b, errNoJSON
 	}
-	b := make([]byte, 0, around+len(m.Data)+len(e.Channel)+len(m.ID)+len(m.Event)+len(m.Trace))
+	b = slices.Grow(b, around+len(m.Data)+len(e.Channel)+len(m.ID)+len(m.Event)+len(m.Trace))
 	b = appendString(append(b, `{"push":{"channel":`...), string(e.Channel))
 	b = append(b, `,"pub":{"data":`...)
 	b = appendLine(b, m.Data)
@@ -99,8 +100,9 @@ const (
 	tagValue    = 2<<3 | 2
 )
 
-// encodeProtobuf returns the push of e as Protobuf, with its length before it.
-func encodeProtobuf(e *push.Entry) []byte {
+// appendProtobuf appends the push of e as Protobuf, with its length before it. It
+// never fails.
+func appendProtobuf(b []byte, e *push.Entry) ([]byte, error) {
 	m := e.Message
 	var room [40]byte
 	at := m.CreatedAt.UTC().AppendFormat(room[:0], time.RFC3339Nano)
@@ -130,7 +132,7 @@ func encodeProtobuf(e *push.Entry) []byte {
 	}
 	whole := fieldSize(body)
 
-	b := make([]byte, 0, uvarintSize(uint64(whole))+whole)
+	b = slices.Grow(b, uvarintSize(uint64(whole))+whole)
 	b = binary.AppendUvarint(b, uint64(whole))
 	b = appendField(b, replyPush, body)
 	if e.Channel != "" {
@@ -150,7 +152,7 @@ func encodeProtobuf(e *push.Entry) []byte {
 			b = append(append(appendField(b, tagValue, len(t.value)+len(t.bytes)), t.value...), t.bytes...)
 		}
 	}
-	return b
+	return b, nil
 }
 
 // appendField appends the tag of a field and how long it is.

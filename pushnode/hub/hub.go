@@ -29,7 +29,8 @@ import (
 
 // A Connection is what a subscription gives publications to.
 type Connection interface {
-	// Publish queues p. It never blocks and never calls back into the hub.
+	// Publish queues p. It never blocks and never calls back into the hub. Where p
+	// is brief it keeps nothing of it ([Publication.Brief]).
 	Publish(p *Publication)
 	// Omit says that the connection is not given the entries of o, because they
 	// have expired or were superseded, and that what comes next lies beyond
@@ -61,6 +62,7 @@ type Hub struct {
 	shard [shards]shard
 
 	registrations atomic.Int64
+	publications  sync.Pool // of brief ones
 }
 
 type shard struct {
@@ -74,6 +76,12 @@ type Config struct {
 	HoldBytes   int // bytes of data held per channel; default 256 KiB
 	// Now judges what has expired: Redis' clock. Default time.Now.
 	Now func() time.Time
+	// Pass has somebody pass over a channel of many subscriptions, so that who
+	// delivers to it need not: it returns at once and has step called, one call
+	// after another, until that reports false. Default nil: who delivers passes.
+	Pass func(step func() bool)
+	Wide int // from how many subscriptions on that is done; default 64
+	Step int // how many of them one step gives what there is; default 64
 }
 
 // New returns an empty hub.
@@ -83,6 +91,12 @@ func New(cfg Config) *Hub {
 	}
 	if cfg.HoldBytes == 0 {
 		cfg.HoldBytes = 256 << 10
+	}
+	if cfg.Wide == 0 {
+		cfg.Wide = 64
+	}
+	if cfg.Step == 0 {
+		cfg.Step = 64
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -108,7 +122,7 @@ func (h *Hub) Subscribe(name push.Channel, conn Connection) *Subscription {
 	defer s.mu.Unlock()
 	ch := s.channels[name]
 	if ch == nil {
-		ch = &Channel{name: name, cfg: &h.cfg, registration: h.registrations.Add(1)}
+		ch = &Channel{name: name, hub: h, registration: h.registrations.Add(1)}
 		s.channels[name] = ch
 	}
 	return ch.add(conn)
@@ -144,9 +158,11 @@ const (
 )
 
 // Deliver takes an entry that Dispatch sent and gives it to the channel's live
-// subscriptions, in order. On [Gap] the caller owns the catch-up: it reads from
-// [Channel.Last] and calls [Channel.CaughtUp] until that reports done. What is
-// held is a copy: the message may be one of many in one piece of memory.
+// subscriptions, in order, or has it wait for a pass over them; it waits itself
+// where too much does. On [Gap] the caller owns the catch-up: it reads from
+// [Channel.Last] and calls [Channel.CaughtUp] until that reports done. When
+// Deliver returns, nothing of e is in use any more: what waits or is held is a
+// copy.
 func (h *Hub) Deliver(e push.Entry) (Outcome, *Channel) {
 	ch := h.Channel(e.Channel)
 	if ch == nil {

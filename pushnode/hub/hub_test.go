@@ -16,7 +16,7 @@ import (
 // received is a client that writes down what it was given.
 type received struct{ offsets, omitted []push.Offset }
 
-func (r *received) Publish(p *hub.Publication) { r.offsets = append(r.offsets, p.Offset) }
+func (r *received) Publish(p *hub.Publication) { r.offsets = append(r.offsets, hub.Offsets(p)...) }
 
 func (r *received) Omit(_ push.Channel, o store.Omission) { r.omitted = append(r.omitted, o.First) }
 
@@ -124,6 +124,14 @@ type world struct {
 	page    []push.Entry // what its read returned, not yet handed in
 	read    bool
 	more    bool
+	passes  []func() bool // steps of the passes under way
+}
+
+// pass makes one step of a pass under way.
+func (w *world) pass() {
+	if len(w.passes) > 0 && !w.passes[0]() {
+		w.passes = w.passes[1:]
+	}
 }
 
 type client struct {
@@ -286,7 +294,13 @@ func (w *world) check(c *client, whole bool) {
 // channel's entries after its position, in order and once.
 func TestOrderUnderAnySchedule(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{t: t, hub: hub.New(hub.Config{HoldEntries: rapid.IntRange(1, 4).Draw(t, "hold")})}
+		w := &world{t: t}
+		w.hub = hub.New(hub.Config{
+			HoldEntries: rapid.IntRange(1, 4).Draw(t, "hold"),
+			Pass:        func(step func() bool) { w.passes = append(w.passes, step) },
+			Wide:        rapid.IntRange(1, 4).Draw(t, "wide"),
+			Step:        rapid.IntRange(1, 2).Draw(t, "step"),
+		})
 		pick := func() *client {
 			if len(w.clients) == 0 {
 				return nil
@@ -299,6 +313,7 @@ func TestOrderUnderAnySchedule(t *testing.T) {
 			"arrive2": func(*rapid.T) { w.arrive() },
 			"catchUp": func(*rapid.T) { w.catchUp() },
 			"beat":    func(*rapid.T) { w.beat() },
+			"pass":    func(*rapid.T) { w.pass() },
 			"join":    func(*rapid.T) { w.join() },
 			"step": func(*rapid.T) {
 				if c := pick(); c != nil {
@@ -341,6 +356,9 @@ func (w *world) settle() {
 			break
 		}
 		w.catchUp()
+	}
+	for len(w.passes) > 0 {
+		w.pass()
 	}
 	for _, c := range w.clients {
 		if c.stage == 2 {

@@ -67,7 +67,7 @@ func (sub *Subscription) Merge(after push.Offset, p Page) Page {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	p.Entries = ch.held().merge(after, p, ch.cfg.Now())
+	p.Entries = ch.held().merge(after, p, ch.hub.cfg.Now())
 	return p
 }
 
@@ -99,7 +99,7 @@ func (sub *Subscription) Give(after push.Offset, p Page) (given int, ok bool) {
 	for _, o := range p.Omitted {
 		sub.conn.Omit(ch.name, o)
 	}
-	p.Entries = ch.held().merge(after, p, ch.cfg.Now())
+	p.Entries = ch.held().merge(after, p, ch.hub.cfg.Now())
 	for _, e := range p.Entries {
 		sub.give(&Publication{Entry: e})
 	}
@@ -142,7 +142,7 @@ func (sub *Subscription) GoLive() State {
 		return ReadOn
 	}
 	for _, e := range ch.held().entries {
-		if e.Offset <= ch.last && !e.Message.Expired(ch.cfg.Now()) {
+		if e.Offset <= ch.last && !e.Message.Expired(ch.hub.cfg.Now()) {
 			sub.give(&Publication{Entry: e})
 		}
 	}
@@ -182,8 +182,15 @@ func (ch *Channel) admit(sub *Subscription) {
 // give passes p to the client unless it was given it, or something later,
 // before. The channel's mu is held.
 func (sub *Subscription) give(p *Publication) {
-	if p.Offset > sub.pos {
-		sub.pos = p.Offset
-		sub.conn.Publish(p)
+	if p.Offset <= sub.pos {
+		return
 	}
+	if sub.pos >= p.first() { // of several, it has some
+		for _, e := range p.before {
+			sub.give(&Publication{Entry: e})
+		}
+		p = &Publication{Entry: p.Entry}
+	}
+	sub.pos = p.Offset
+	sub.conn.Publish(p)
 }

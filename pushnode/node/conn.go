@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -60,7 +61,10 @@ func (c *conn) todo() *due {
 
 // send queues a packet; the caller must not modify it afterwards. It never
 // blocks. A connection whose queue is full is closed as slow.
-func (c *client) send(packet []byte) {
+func (c *client) send(packet []byte) { c.sendPacket(packet, false) }
+
+// sendPacket is send; a brief packet is the caller's again afterwards.
+func (c *client) sendPacket(packet []byte, brief bool) {
 	c.wmu.Lock()
 	switch {
 	case c.closing:
@@ -70,6 +74,9 @@ func (c *client) send(packet []byte) {
 		if d := c.todo(); d.bytes+len(packet) > c.node.cfg.QueueBytes {
 			c.beginClose(push.CloseSlow, "queue_full")
 		} else {
+			if brief {
+				packet = bytes.Clone(packet)
+			}
 			d.queue = append(d.queue, packet)
 			d.bytes += len(packet)
 		}
@@ -94,7 +101,7 @@ func (c *client) Publish(p *hub.Publication) {
 		return
 	}
 	c.soil()
-	c.send(packet)
+	c.sendPacket(packet, p.Brief())
 }
 
 // soil notes that the client was given something since its last ping.
@@ -176,6 +183,7 @@ func (c *client) write() {
 			return
 		}
 	}
+	c.stir() // so that somebody sees to it that the peer takes what it is sent
 }
 
 // writeNext writes one frame of what is due and reports whether there was any;
@@ -183,7 +191,6 @@ func (c *client) write() {
 func (c *client) writeNext() (bool, error) {
 	c.wmu.Lock()
 	d := c.due
-	c.stir() // so that somebody sees to it that the peer takes what it is sent
 	switch {
 	case d == nil:
 	case d.wsPongDue && !c.codeSent:
@@ -269,13 +276,6 @@ func (c *client) writeFrame(packets ...[]byte) error {
 	return err
 }
 
-// queued returns how many bytes wait in the queue.
-func (c *client) queued() int {
-	c.wmu.Lock()
-	defer c.wmu.Unlock()
-	if c.due == nil {
-		return 0
-	}
 // writeControl writes a control frame, of which [maxControl] bytes count.
 func (c *client) writeControl(messageType int, data []byte) error {
 	data = data[:min(len(data), maxControl)]
@@ -284,6 +284,13 @@ func (c *client) writeControl(messageType int, data []byte) error {
 	return err
 }
 
+// queued returns how many bytes wait in the queue.
+func (c *client) queued() int {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	if c.due == nil {
+		return 0
+	}
 	return c.due.bytes
 }
 

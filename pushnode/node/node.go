@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -154,7 +155,6 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	}
 	n := &Node{
 		cfg: cfg.withDefaults(), verifier: verifier, reg: reg, store: st, log: log, started: time.Now(),
-		hub:        hub.New(hub.Config{Now: reg.Now}),
 		beaten:     make(chan struct{}, 1),
 		catchReads: make(chan struct{}, readsAtOnce),
 		renewSoon:  make(chan struct{}, 1),
@@ -163,6 +163,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	for i := range n.intakes {
 		n.intakes[i] = newIntake()
 	}
+	n.hub = hub.New(hub.Config{Now: reg.Now, Pass: n.passOver})
 	n.metrics = newMetrics(prom, n)
 	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
 		evictions: newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
@@ -323,6 +324,16 @@ func (n *Node) allClients() []*client {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.clients)
+}
+
+// passOver calls step until it reports false, on a goroutine of its own. Others
+// have their turn between two steps, however long it takes.
+func (n *Node) passOver(step func() bool) {
+	n.spawn(func() {
+		for step() {
+			runtime.Gosched()
+		}
+	})
 }
 
 // unsubscribe ends a subscription and, with the channel's last, its route.
