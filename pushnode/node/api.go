@@ -53,7 +53,8 @@ func (n *Node) deliver(w http.ResponseWriter, r *http.Request) {
 }
 
 // take gives the entries of req to the connections here, and returns the
-// channels that have none. It keeps the messages, but no slice, of req.
+// channels that have none. It keeps nothing of req; the names it returns are
+// parts of it.
 func (n *Node) take(req *push.DeliverRequest) (unknown []push.Channel, p *push.Problem) {
 	for i := range req.Entries {
 		e := &req.Entries[i]

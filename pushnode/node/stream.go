@@ -115,24 +115,21 @@ func (n *Node) serveStream(ws *websocket.Conn) error {
 	ws.SetReadLimit(push.MaxStreamFrame)
 	began := time.Now()
 	var (
-		req    push.DeliverRequest
-		answer []byte
-		size   = 4 << 10
+		req           push.DeliverRequest
+		frame, answer []byte
 	)
 	for {
 		_ = ws.SetReadDeadline(time.Now().Add(streamIdle)) // the next read tells if it is closed
-		frame, err := readFrame(ws, size)
-		if err != nil {
+		var err error
+		if frame, err = readFrame(ws, frame); err != nil {
 			return err
 		}
-		size = len(frame) + 512 // the next one will be like it
 		answer = answer[:0]
 		for rest := frame; len(rest) > 0; {
 			var part []byte
 			if part, rest, err = push.NextPart(rest); err != nil {
 				return err
 			}
-			req.Messages = nil // those of the last batch may be in use
 			number, err := push.DecodeBatch(part, &req)
 			if err != nil {
 				return err
@@ -140,7 +137,7 @@ func (n *Node) serveStream(ws *websocket.Conn) error {
 			n.streams.batches.WithLabelValues(byStream).Inc()
 			a := push.BatchAnswer{Number: number}
 			var p *push.Problem
-			if a.Unknown, p = n.take(&req); p != nil {
+			if a.Unknown, p = n.take(&req); p != nil { // which keeps nothing of it
 				a.Code, a.Detail = p.Code, p.Detail
 			}
 			answer = push.AppendBatchAnswer(answer, &a)
@@ -152,14 +149,19 @@ func (n *Node) serveStream(ws *websocket.Conn) error {
 		if time.Since(began) > streamLife {
 			return errors.New("old enough")
 		}
+		if cap(frame) > maxKeptBatch {
+			frame, req = nil, push.DeliverRequest{}
+		}
 	}
 }
 
 var errNotBinary = errors.New("a frame that is not binary")
 
-// readFrame reads one binary frame into memory of its own, of which size bytes
-// are made at once.
-func readFrame(ws *websocket.Conn, size int) ([]byte, error) {
+// maxKeptBatch is the largest memory of a frame that a stream keeps for the next.
+const maxKeptBatch = 256 << 10
+
+// readFrame reads one binary frame into the memory of frame, as far as that does.
+func readFrame(ws *websocket.Conn, frame []byte) ([]byte, error) {
 	kind, r, err := ws.NextReader()
 	if err != nil {
 		return nil, err
@@ -167,7 +169,10 @@ func readFrame(ws *websocket.Conn, size int) ([]byte, error) {
 	if kind != websocket.BinaryMessage {
 		return nil, errNotBinary
 	}
-	frame := make([]byte, 0, size)
+	if cap(frame) == 0 {
+		frame = make([]byte, 0, 4<<10)
+	}
+	frame = frame[:0]
 	for {
 		n, err := r.Read(frame[len(frame):cap(frame)])
 		frame = frame[:len(frame)+n]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unsafe"
 )
 
 // The binary form of messages and of what goes over a node's stream. A number is
@@ -48,8 +49,18 @@ func AppendMessage(dst []byte, m *Message, withData bool) []byte {
 // which must not be modified while m is in use; its texts are not. After an
 // error, which wraps [ErrBinary], what m holds is not defined.
 func DecodeMessage(b []byte, m *Message) error {
+	end, err := decodeHead(b, m, func(head []byte) string { return string(head) }) // one piece of memory for all texts
+	if err == nil && end < len(b) {
+		m.Data = b[end:len(b):len(b)]
+	}
+	return err
+}
+
+// decodeHead reads what comes before data, whose texts are parts of what text
+// makes of that, and returns where it ends.
+func decodeHead(b []byte, m *Message, text func([]byte) string) (end int, err error) {
 	if len(b) < 3 || b[0] != messageVersion {
-		return fmt.Errorf("message: %w", ErrBinary)
+		return 0, fmt.Errorf("message: %w", ErrBinary)
 	}
 	r := reader{b: b, at: 3}
 	*m = Message{}
@@ -57,16 +68,16 @@ func DecodeMessage(b []byte, m *Message) error {
 	m.CreatedAt, m.ExpiresAt, m.DeliverAt = r.time(), r.time(), r.time()
 	event, collapse, trace := r.text(), r.text(), r.text()
 	if r.bad {
-		return fmt.Errorf("message: %w", ErrBinary)
+		return 0, fmt.Errorf("message: %w", ErrBinary)
 	}
-	head := string(b[:r.at]) // one piece of memory for all texts
+	head := text(b[:r.at])
 	m.ID = MessageID(id.of(head))
 	m.Event, m.CollapseKey, m.Trace = event.of(head), collapse.of(head), trace.of(head)
-	if r.at < len(b) {
-		m.Data = b[r.at:len(b):len(b)]
-	}
-	return nil
+	return r.at, nil
 }
+
+// borrowed returns b as a text that changes with it.
+func borrowed(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func appendTime(dst []byte, t time.Time) []byte {
 	if t.IsZero() {

@@ -163,15 +163,43 @@ func FuzzBatchAnswer(f *testing.F) {
 	})
 }
 
-// What was decoded does not change with the bytes it came from, except for data.
+// What a message was decoded to does not change with its bytes, except for data.
 func TestDecodedTextsAreTheirOwn(t *testing.T) {
-	part := AppendBatch(nil, 1, batch())[partHead:]
-	var req DeliverRequest
-	if _, err := DecodeBatch(part, &req); err != nil {
+	m := AppendMessage(nil, &whole, true)
+	var got Message
+	if err := DecodeMessage(m, &got); err != nil {
 		t.Fatal(err)
 	}
-	copy(part, bytes.Repeat([]byte{'x'}, len(part)))
-	if req.Messages[0].ID != "shop/1" || req.Entries[1].Channel != "news" {
-		t.Errorf("what was decoded became %+v", req)
+	copy(m, bytes.Repeat([]byte{'x'}, len(m)))
+	if got.ID != whole.ID || got.Event != whole.Event {
+		t.Errorf("what was decoded became %+v", got)
+	}
+}
+
+// A batch needs no memory but its own bytes and the request's slices.
+func TestDecodeBatchNeedsNoMemory(t *testing.T) {
+	part := AppendBatch(nil, 1, batch())[partHead:]
+	var req DeliverRequest
+	if allocs := testing.AllocsPerRun(100, func() {
+		if _, err := DecodeBatch(part, &req); err != nil {
+			t.Fatal(err)
+		}
+	}); allocs != 0 {
+		t.Errorf("DecodeBatch allocates %v times", allocs)
+	}
+}
+
+func BenchmarkDecodeBatch(b *testing.B) {
+	req := DeliverRequest{Messages: make([]Message, 100), Entries: make([]DeliverEntry, 100)}
+	for i := range req.Messages {
+		req.Messages[i] = whole
+		req.Entries[i] = DeliverEntry{Channel: "#12345", Offset: 3_600_000_000_000_000, Prev: 3_500_000_000_000_000, Message: i}
+	}
+	part := AppendBatch(nil, 1, &req)[partHead:]
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodeBatch(part, &req); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

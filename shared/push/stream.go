@@ -90,9 +90,10 @@ func NextPart(frame []byte) (part, rest []byte, err error) {
 	return frame[partHead : partHead+n : partHead+n], frame[partHead+n:], nil
 }
 
-// DecodeBatch reads one batch into req, whose slices it uses again. The data of
-// its messages is part of b. Every entry's message is one of the request. An
-// error wraps [ErrBinary].
+// DecodeBatch reads one batch into req, whose slices it uses again, and for which
+// it needs no other memory: data, texts and names are parts of b. So whoever
+// keeps any of them beyond the next change of b keeps a copy. Every entry's
+// message is one of the request. An error wraps [ErrBinary].
 func DecodeBatch(b []byte, req *DeliverRequest) (number uint64, err error) {
 	r := reader{b: b}
 	number = r.uvarint()
@@ -105,14 +106,17 @@ func DecodeBatch(b []byte, req *DeliverRequest) (number uint64, err error) {
 			return 0, err
 		}
 		r.at = len(b) - len(rest)
-		if err := DecodeMessage(part, &req.Messages[i]); err != nil {
+		m := &req.Messages[i]
+		end, err := decodeHead(part, m, borrowed)
+		if err != nil {
 			return 0, err
 		}
+		if end < len(part) {
+			m.Data = part[end:len(part):len(part)]
+		}
 	}
-	first := r.at
 	n = r.count(4)
 	req.Entries = resize(req.Entries, n)
-	names := string(b[min(first, len(b)):]) // one piece of memory for all names
 	for i := range n {
 		name := r.text()
 		e := DeliverEntry{Offset: Offset(r.uvarint())}
@@ -124,7 +128,7 @@ func DecodeBatch(b []byte, req *DeliverRequest) (number uint64, err error) {
 		if e.Message = int(message); back > 0 {
 			e.Prev = e.Offset - back
 		}
-		e.Channel = Channel(names[name.from-first : name.to-first])
+		e.Channel = Channel(borrowed(b[name.from:name.to]))
 		req.Entries[i] = e
 	}
 	if r.bad || r.at != len(b) {
