@@ -77,7 +77,12 @@ func (r *Rig) Close() { r.swarm.Close() }
 func (r *Rig) Run(ctx context.Context, row Row) (Figures, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	f, err := r.profile(ctx, row.ID, func() (Figures, error) { return row.run(ctx, r) })
+	run := func() (Figures, error) { return row.run(ctx, r) }
+	profiled := func() (Figures, error) { return r.profile(ctx, row.ID, run) }
+	if row.part {
+		profiled = run
+	}
+	f, err := profiled()
 	if err != nil {
 		return nil, fmt.Errorf("%s on %s: %w", row.ID, r.target.Name, err)
 	}
