@@ -23,6 +23,8 @@ type history struct {
 	reg     *registry.Registry
 	store   store.Store
 	metrics *metrics
+	// lastOffsets asks the inbox for channels' last entries.
+	lastOffsets *gatherer[push.Channel, push.Offset]
 	// evictions tells whether Redis evicted anything lately.
 	evictions *evictionWatch
 	// settle is how old an entry of the inbox must be to count where the log
@@ -82,7 +84,7 @@ func (h *history) registerLast(ctx context.Context, ch *hub.Channel) (push.Offse
 	if err != nil || last != 0 {
 		return last, err
 	}
-	return h.store.LastOffset(ctx, ch.Name())
+	return h.lastOffsets.of(ctx, ch.Name())
 }
 
 // read returns the page after the given offset.
@@ -159,7 +161,7 @@ func (h *history) believable(ctx context.Context, name push.Channel, from push.O
 	if p.last != 0 {
 		return false, nil
 	}
-	last, err := h.store.LastOffset(ctx, name)
+	last, err := h.lastOffsets.of(ctx, name)
 	return from <= last, err
 }
 

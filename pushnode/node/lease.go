@@ -277,7 +277,7 @@ func (n *Node) compare(ctx context.Context, ch *hub.Channel, d depth) error {
 		reason = "beat"
 		last, err := n.reg.LastInLog(ctx, ch.Name())
 		if err == nil && last == 0 && d == compareInbox {
-			last, err = n.store.LastOffset(ctx, ch.Name())
+			last, err = n.history.lastOffsets.of(ctx, ch.Name())
 		}
 		if err != nil {
 			return err

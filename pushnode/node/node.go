@@ -165,13 +165,14 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	}
 	n.hub = hub.New(hub.Config{Now: reg.Now, Pass: n.passOver})
 	n.metrics = newMetrics(prom, n)
+	n.bg, n.stop = context.WithCancel(context.Background())
 	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
-		evictions: newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
+		lastOffsets: newGatherer(n.bg, n.spawn, st.LastOffsets),
+		evictions:   newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
 	n.streams = newStreams(prom)
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
 	n.workers.running = &n.wg
-	n.bg, n.stop = context.WithCancel(context.Background())
 	return n, nil
 }
 

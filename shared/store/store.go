@@ -109,8 +109,9 @@ type Inbox interface {
 	// messages. It leaves out what has expired or was superseded, and entries
 	// whose message is not there. A page with More has at least one entry.
 	ReadInbox(ctx context.Context, q InboxQuery) (InboxPage, error)
-	// LastOffset returns the largest offset of channel, 0 if it has no entry.
-	LastOffset(ctx context.Context, channel push.Channel) (push.Offset, error)
+	// LastOffsets returns the largest offset of each of channels that has an
+	// entry.
+	LastOffsets(ctx context.Context, channels []push.Channel) (map[push.Channel]push.Offset, error)
 }
 
 // An InboxEntry is one message's place in one channel.

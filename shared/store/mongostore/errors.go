@@ -23,6 +23,7 @@ const (
 	codeDuplicateKey      = 11000
 	codeIndexExistsOther  = 85 // an index of this name with other options
 	codeIndexExistsOther2 = 86 // the same, of other keys
+	codeNotImplemented    = 238
 )
 
 // transientCodes are a server's answers that another try may not get: it is no
@@ -99,4 +100,11 @@ func duplicates(err error) ([]int, error) {
 func refused(err error) bool {
 	var answer mongo.ServerError
 	return errors.As(err, &answer) && !errors.Is(classify(err), store.ErrUnavailable)
+}
+
+// notImplemented reports whether the server said that it cannot be asked that:
+// FerretDB v1 knows few of the accumulators of an aggregation.
+func notImplemented(err error) bool {
+	var answer mongo.ServerError
+	return errors.As(err, &answer) && answer.HasErrorCode(codeNotImplemented)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -240,22 +241,50 @@ func (s *Store) Places(ctx context.Context, id push.MessageID, channels []push.C
 	return places, nil
 }
 
-// LastOffset returns the largest offset of channel; see [store.Inbox].
-func (s *Store) LastOffset(ctx context.Context, channel push.Channel) (push.Offset, error) {
+// LastOffsets returns the largest offset of each channel; see [store.Inbox].
+func (s *Store) LastOffsets(ctx context.Context, channels []push.Channel) (map[push.Channel]push.Offset, error) {
+	last := make(map[push.Channel]push.Offset, len(channels))
+	if len(channels) == 0 {
+		return last, nil
+	}
 	ctx, cancel, err := s.deadline(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("last offset of %s: %w", channel, err)
+		return nil, fmt.Errorf("last offsets of %d channels: %w", len(channels), err)
 	}
 	defer cancel()
-	found, err := findAll[entryDoc](ctx, s.inbox, in("channel", []string{string(channel)}),
-		options.Find().SetSort(descending("offset")).SetLimit(1).SetProjection(only("offset")))
-	if err != nil {
-		return 0, fmt.Errorf("last offset of %s: %w", channel, err)
+	names := make([]string, len(channels))
+	for i, channel := range channels {
+		names[i] = string(channel)
 	}
-	if len(found) == 0 {
-		return 0, nil
+	for part := range slices.Chunk(names, maxIDs) {
+		found, err := s.lastEntries(ctx, part)
+		if err != nil {
+			return nil, fmt.Errorf("last offsets of %d channels: %w", len(channels), err)
+		}
+		for _, d := range found {
+			last[push.Channel(d.Channel)] = push.Offset(d.Offset)
+		}
 	}
-	return push.Offset(found[0].Offset), nil
+	return last, nil
+}
+
+// lastEntries returns channel and offset of each channel's last entry, or of all
+// entries by rising offset where the server cannot be asked for the last.
+func (s *Store) lastEntries(ctx context.Context, channels []string) ([]entryDoc, error) {
+	if len(channels) == 1 {
+		return findAll[entryDoc](ctx, s.inbox, in("channel", channels),
+			options.Find().SetSort(descending("offset")).SetLimit(1).SetProjection(only("channel", "offset")))
+	}
+	var list []entryDoc
+	cursor, err := s.inbox.Aggregate(ctx, lastOfEach(channels))
+	if err == nil {
+		err = cursor.All(ctx, &list)
+	}
+	if notImplemented(err) {
+		return findAll[entryDoc](ctx, s.inbox, in("channel", channels),
+			options.Find().SetSort(ascending("offset")).SetProjection(only("channel", "offset")))
+	}
+	return list, classify(err)
 }
 
 // stored is how an offset is kept; BSON's integers are signed.

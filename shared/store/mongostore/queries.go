@@ -25,6 +25,19 @@ func in(field string, values []string) bson.D {
 	return bson.D{{Key: field, Value: bson.D{{Key: "$in", Value: values}}}}
 }
 
+// lastOfEach is the aggregation that returns each channel's last entry. Its order
+// is that of the index of channels and offsets, backwards, so that a server need
+// look at one entry of each.
+func lastOfEach(channels []string) bson.A {
+	return bson.A{
+		bson.D{{Key: "$match", Value: in("channel", channels)}},
+		bson.D{{Key: "$sort", Value: bson.D{{Key: "channel", Value: -1}, {Key: "offset", Value: -1}}}},
+		bson.D{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$channel"},
+			{Key: "channel", Value: bson.D{{Key: "$first", Value: "$channel"}}},
+			{Key: "offset", Value: bson.D{{Key: "$first", Value: "$offset"}}}}}},
+	}
+}
+
 // unexpiredEntries matches what q asks for.
 func unexpiredEntries(q store.InboxQuery) bson.D {
 	offsets := bson.D{{Key: "$gt", Value: stored(q.After)}}

@@ -24,3 +24,9 @@ func BenchmarkWriteInbox(b *testing.B) {
 		b.Run(fmt.Sprintf("entries=%d", n), func(b *testing.B) { storetest.BenchmarkWriteInbox(b, prepared(b), n) })
 	}
 }
+
+func BenchmarkLastOffsets(b *testing.B) {
+	for _, n := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("channels=%d", n), func(b *testing.B) { storetest.BenchmarkLastOffsets(b, prepared(b), n) })
+	}
+}

@@ -267,16 +267,34 @@ func (s *Store) Places(ctx context.Context, id push.MessageID, channels []push.C
 	return places, nil
 }
 
-// LastOffset returns the largest offset of channel; see [store.Inbox].
-func (s *Store) LastOffset(ctx context.Context, channel push.Channel) (push.Offset, error) {
+// LastOffsets returns the largest offset of each channel; see [store.Inbox].
+func (s *Store) LastOffsets(ctx context.Context, channels []push.Channel) (map[push.Channel]push.Offset, error) {
+	last := make(map[push.Channel]push.Offset, len(channels))
+	if len(channels) == 0 {
+		return last, nil
+	}
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	var last int64
-	err := s.queryRow(ctx, `SELECT coalesce(max(offset), 0) FROM inbox WHERE channel = ?`, []any{string(channel)}, &last)
+	list, err := json.Marshal(channels)
 	if err != nil {
-		return 0, fmt.Errorf("last offset of %s: %w", channel, err)
+		return nil, fmt.Errorf("last offsets of %d channels: %w", len(channels), err)
 	}
-	return push.Offset(last), nil
+	const text = `SELECT value, (SELECT max(offset) FROM inbox WHERE channel = value) FROM json_each(?)`
+	err = s.query(ctx, text, []any{string(list)}, func(scan func(...any) error) (bool, error) {
+		var channel push.Channel
+		var offset *int64 // nil without entries
+		if err := scan(&channel, &offset); err != nil {
+			return false, err
+		}
+		if offset != nil {
+			last[channel] = push.Offset(*offset)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("last offsets of %d channels: %w", len(channels), err)
+	}
+	return last, nil
 }
 
 // stored is how an offset is kept; SQLite's integers are signed.

@@ -28,7 +28,7 @@ func TestQueryPlans(t *testing.T) {
 		"PlacedAt":        second(s.PlacedAt(ctx, "m", []push.Channel{"c"})),
 		"ReadInbox":       second(s.ReadInbox(ctx, store.InboxQuery{Channel: "c", Now: time.Now(), TellOmitted: true})),
 		"Places":          second(s.Places(ctx, "m", []push.Channel{"c"})),
-		"LastOffset":      second(s.LastOffset(ctx, "c")),
+		"LastOffsets":     second(s.LastOffsets(ctx, []push.Channel{"c"})),
 		"PutOutbox":       s.PutOutbox(ctx, []store.OutboxEntry{{Message: "m"}, {Message: "n", Channels: []push.Channel{"c"}}}),
 		"AnyBacklog":      second(s.AnyBacklog(ctx)),
 		"Backlog":         second(s.Backlog(ctx, []push.Channel{"c"})),

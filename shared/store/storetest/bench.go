@@ -44,3 +44,25 @@ func BenchmarkWriteInbox(b *testing.B, s store.Store, n int) {
 	}
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 }
+
+// BenchmarkLastOffsets asks for the last offsets of n channels at once, of which
+// half have 3 entries and half have none. s must be prepared.
+func BenchmarkLastOffsets(b *testing.B, s store.Store, n int) {
+	channels := make([]push.Channel, n)
+	var entries []store.InboxEntry
+	for i := range channels {
+		channels[i] = push.Personal(push.UserID(fmt.Sprintf("user%d", i)))
+		for k := 1; i%2 == 0 && k <= 3; k++ {
+			entries = append(entries, entry(channels[i], push.Offset(k), push.MessageID(fmt.Sprint("key/", k))))
+		}
+	}
+	if _, err := s.WriteInbox(b.Context(), entries); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := s.LastOffsets(b.Context(), channels); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n)/float64(b.N), "µs/channel")
+}

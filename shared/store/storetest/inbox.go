@@ -20,7 +20,7 @@ var inboxTests = []test{
 	{"inbox/many entries", testManyEntries},
 	{"inbox/odd channels", testOddChannels},
 	{"inbox/placed at", testPlacedAt},
-	{"inbox/last offset", testLastOffset},
+	{"inbox/last offsets", testLastOffsets},
 	{"inbox/move", testMove},
 	{"inbox/move to a taken offset", testMoveTaken},
 	{"inbox/entries come with their message", testEntryFields},
@@ -138,11 +138,11 @@ func testOddChannels(t *testing.T, s store.Store) {
 	write(t, s, entries...)
 	for channel, offset := range want {
 		wantOffsets(t, s, channel, offset)
-		last, err := s.LastOffset(t.Context(), channel)
-		check(t, err)
-		if last != offset {
-			t.Errorf("LastOffset(%q) = %d, want %d", channel, last, offset)
-		}
+	}
+	last, err := s.LastOffsets(t.Context(), slices.Collect(maps.Keys(want)))
+	check(t, err)
+	if !maps.Equal(last, want) {
+		t.Errorf("LastOffsets(%d channels with odd names) = %v, want %v", len(want), last, want)
 	}
 	placed, err := s.PlacedAt(t.Context(), "$where", slices.Collect(maps.Keys(want)))
 	check(t, err)
@@ -165,7 +165,7 @@ func testPlacedAt(t *testing.T, s store.Store) {
 	}
 }
 
-func testLastOffset(t *testing.T, s store.Store) {
+func testLastOffsets(t *testing.T, s store.Store) {
 	const largest = 1<<53 - 1
 	for i, step := range []struct {
 		offset push.Offset
@@ -174,16 +174,24 @@ func testLastOffset(t *testing.T, s store.Store) {
 		if step.offset != 0 {
 			write(t, s, entry("c", step.offset, push.MessageID(fmt.Sprint("m", i))))
 		}
-		got, err := s.LastOffset(t.Context(), "c")
+		got, err := s.LastOffsets(t.Context(), []push.Channel{"c"})
 		check(t, err)
-		if got != step.want {
-			t.Errorf("LastOffset after writing %d = %d, want %d", step.offset, got, step.want)
+		if got["c"] != step.want || len(got) != min(i, 1) {
+			t.Errorf("LastOffsets(c) after writing %d = %v, want %d", step.offset, got, step.want)
 		}
 	}
-	got, err := s.LastOffset(t.Context(), "cc")
+	write(t, s, entry("b", 7, "m1"), entry("d", 3, "m1"), entry("d", 9, "m2"))
+	channels := []push.Channel{"b", "c", "cc", "d", "b"}
+	for i := range 2500 { // more than go in one question of any home
+		channels = append(channels, push.Channel(fmt.Sprint("none", i)))
+	}
+	got, err := s.LastOffsets(t.Context(), channels)
 	check(t, err)
-	if got != 0 {
-		t.Errorf("LastOffset of a channel without entries = %d, want 0", got)
+	if want := map[push.Channel]push.Offset{"b": 7, "c": largest, "d": 9}; !maps.Equal(got, want) {
+		t.Errorf("LastOffsets(b, c, cc, d, b and many without entries) = %v, want %v", got, want)
+	}
+	if got, err = s.LastOffsets(t.Context(), nil); err != nil || len(got) != 0 {
+		t.Errorf("LastOffsets of no channels = %v, %v", got, err)
 	}
 }
 

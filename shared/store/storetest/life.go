@@ -110,7 +110,7 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		"ReadInbox": func(ctx context.Context) error {
 			return second(s.ReadInbox(ctx, store.InboxQuery{Channel: "c", Now: base}))
 		},
-		"LastOffset": func(ctx context.Context) error { return second(s.LastOffset(ctx, "c")) },
+		"LastOffsets": func(ctx context.Context) error { return second(s.LastOffsets(ctx, []push.Channel{"c"})) },
 		"PutOutbox": func(ctx context.Context) error {
 			return s.PutOutbox(ctx, []store.OutboxEntry{{Message: "m", DueAt: base}})
 		},

@@ -1,0 +1,109 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"pushcluster/shared/store"
+)
+
+const (
+	questionsAtOnce = 2      // of one kind under way; two, so that one slow answer does not hold up all others
+	questionKeys    = 256    // keys of one question
+	questionsWait   = 65_536 // keys that wait; further ones are refused
+)
+
+// A gatherer lets concurrent callers share questions to the store: while its
+// questions are under way keys gather, and the next question takes them along. A
+// key that comes when nothing is under way is asked for at once.
+type gatherer[K comparable, V any] struct {
+	// Fixed by newGatherer.
+	ctx   context.Context                             // of the questions
+	spawn func(func())                                // starts a goroutine that the node waits for
+	ask   func(context.Context, []K) (map[K]V, error) // one question; a key without an answer is left out
+
+	mu      sync.Mutex // guards what follows
+	running int        // goroutines that ask
+	waiting []*asked[K, V]
+}
+
+// An asked is one caller's key. Who asks writes value and err, and then closes
+// done.
+type asked[K comparable, V any] struct {
+	key   K
+	value V // zero where there is no answer
+	err   error
+	done  chan struct{}
+}
+
+func newGatherer[K comparable, V any](ctx context.Context, spawn func(func()), ask func(context.Context, []K) (map[K]V, error)) *gatherer[K, V] {
+	return &gatherer[K, V]{ctx: ctx, spawn: spawn, ask: ask}
+}
+
+// of returns the answer for key, as the store had it at some time after the call
+// began. When too much waits, it refuses at once with [store.ErrUnavailable].
+func (g *gatherer[K, V]) of(ctx context.Context, key K) (V, error) {
+	a := &asked[K, V]{key: key, done: make(chan struct{})}
+	if err := g.enter(a); err != nil {
+		return a.value, err
+	}
+	select {
+	case <-a.done:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none V
+		return none, ctx.Err()
+	}
+}
+
+// enter lets a wait, and sees to it that somebody asks.
+func (g *gatherer[K, V]) enter(a *asked[K, V]) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) >= questionsWait {
+		return fmt.Errorf("%w: %d questions wait", store.ErrUnavailable, len(g.waiting))
+	}
+	g.waiting = append(g.waiting, a)
+	if g.running < questionsAtOnce {
+		g.running++
+		g.spawn(g.run)
+	}
+	return nil
+}
+
+// run asks for what waits until nothing does.
+func (g *gatherer[K, V]) run() {
+	for {
+		runtime.Gosched() // whoever is ready may come along
+		batch := g.next()
+		if len(batch) == 0 {
+			return
+		}
+		keys := make([]K, len(batch))
+		for i, a := range batch {
+			keys[i] = a.key
+		}
+		values, err := g.ask(g.ctx, keys)
+		for _, a := range batch {
+			a.value, a.err = values[a.key], err
+			close(a.done)
+		}
+	}
+}
+
+// next returns what the next question takes; when that is nothing, whoever asks
+// has ended.
+func (g *gatherer[K, V]) next() []*asked[K, V] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := min(len(g.waiting), questionKeys)
+	batch := g.waiting[:n:n]
+	g.waiting = g.waiting[n:]
+	if n == 0 {
+		g.running--
+		g.waiting = nil
+	}
+	return batch
+}

@@ -1,0 +1,139 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"pushcluster/shared/store"
+)
+
+// A stall is a store whose answers wait until the test lets them go.
+type stall struct {
+	asked chan []int // keys of each question, sorted
+	let   chan error
+}
+
+func (s *stall) ask(ctx context.Context, keys []int) (map[int]string, error) {
+	select {
+	case s.asked <- slices.Sorted(slices.Values(keys)):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case err := <-s.let:
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	values := make(map[int]string)
+	for _, k := range keys {
+		if k%2 == 0 {
+			values[k] = fmt.Sprint("v", k)
+		}
+	}
+	return values, nil
+}
+
+// newStalled returns a gatherer on a stall; both end with the test.
+func newStalled(t *testing.T) (*gatherer[int, string], *stall) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	s := &stall{asked: make(chan []int, 10), let: make(chan error)}
+	return newGatherer(ctx, wg.Go, s.ask), s
+}
+
+// An outcome is what one caller got.
+type outcome struct {
+	key   int
+	value string
+	err   error
+}
+
+// call asks for key in a goroutine, and returns once the key waits.
+func call(t *testing.T, g *gatherer[int, string], key int, to chan<- outcome) {
+	t.Helper()
+	a := &asked[int, string]{key: key, done: make(chan struct{})}
+	if err := g.enter(a); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-a.done
+		to <- outcome{key, a.value, a.err}
+	}()
+}
+
+func TestGatherer(t *testing.T) {
+	g, s := newStalled(t)
+	got := make(chan outcome)
+	collect := func(n int) map[int]outcome {
+		all := make(map[int]outcome)
+		for range n {
+			o := <-got
+			all[o.key] = o
+		}
+		return all
+	}
+	for i := range questionsAtOnce { // each goes at once, alone
+		call(t, g, 2*i, got)
+		if keys := <-s.asked; !slices.Equal(keys, []int{2 * i}) {
+			t.Fatalf("question %d asks for %v", i, keys)
+		}
+	}
+	for key := 10; key < 15; key++ { // these gather
+		call(t, g, key, got)
+	}
+	s.let <- nil
+	if keys := <-s.asked; !slices.Equal(keys, []int{10, 11, 12, 13, 14}) {
+		t.Errorf("the question after that asks for %v, want 10 to 14", keys)
+	}
+	away := errors.New("away")
+	s.let <- nil
+	for key, o := range collect(questionsAtOnce) {
+		if o.value != fmt.Sprint("v", key) || o.err != nil {
+			t.Errorf("key %d is answered %q, %v", key, o.value, o.err)
+		}
+	}
+	s.let <- away
+	for key, o := range collect(5) {
+		if !errors.Is(o.err, away) {
+			t.Errorf("key %d is answered %q, %v; want the error of its question", key, o.value, o.err)
+		}
+	}
+	call(t, g, 7, got) // one without an answer, after it was idle
+	<-s.asked
+	s.let <- nil
+	if o := <-got; o.value != "" || o.err != nil {
+		t.Errorf("a key that the store lacks is answered %q, %v", o.value, o.err)
+	}
+}
+
+func TestGathererBounds(t *testing.T) {
+	g, s := newStalled(t)
+	got := make(chan outcome, questionsWait+questionsAtOnce)
+	for i := range questionsAtOnce {
+		call(t, g, i, got)
+		<-s.asked
+	}
+	for i := range questionsWait {
+		call(t, g, 100+i, got)
+	}
+	if _, err := g.of(t.Context(), 1); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("one more than may wait: %v, want %v", err, store.ErrUnavailable)
+	}
+	s.let <- nil
+	if keys := <-s.asked; len(keys) != questionKeys {
+		t.Errorf("a question asks for %d keys, want %d", len(keys), questionKeys)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.of(ended, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller whose context has ended gets %v", err)
+	}
+}
