@@ -20,9 +20,9 @@ const (
 // key that comes when nothing is under way is asked for at once.
 type gatherer[K comparable, V any] struct {
 	// Fixed by newGatherer.
-	ctx   context.Context                             // of the questions
-	spawn func(func())                                // starts a goroutine that the node waits for
-	ask   func(context.Context, []K) (map[K]V, error) // one question; a key without an answer is left out
+	ctx  context.Context                             // of the questions
+	work func(func())                                // has a goroutine that the node waits for do what ends by itself
+	ask  func(context.Context, []K) (map[K]V, error) // one question; a key without an answer is left out
 
 	mu      sync.Mutex // guards what follows
 	running int        // goroutines that ask
@@ -38,8 +38,8 @@ type asked[K comparable, V any] struct {
 	done  chan struct{}
 }
 
-func newGatherer[K comparable, V any](ctx context.Context, spawn func(func()), ask func(context.Context, []K) (map[K]V, error)) *gatherer[K, V] {
-	return &gatherer[K, V]{ctx: ctx, spawn: spawn, ask: ask}
+func newGatherer[K comparable, V any](ctx context.Context, work func(func()), ask func(context.Context, []K) (map[K]V, error)) *gatherer[K, V] {
+	return &gatherer[K, V]{ctx: ctx, work: work, ask: ask}
 }
 
 // of returns the answer for key, as the store had it at some time after the call
@@ -68,7 +68,7 @@ func (g *gatherer[K, V]) enter(a *asked[K, V]) error {
 	g.waiting = append(g.waiting, a)
 	if g.running < questionsAtOnce {
 		g.running++
-		g.spawn(g.run)
+		g.work(g.run)
 	}
 	return nil
 }

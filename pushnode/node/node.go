@@ -167,7 +167,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	n.metrics = newMetrics(prom, n)
 	n.bg, n.stop = context.WithCancel(context.Background())
 	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
-		lastOffsets: newGatherer(n.bg, n.spawn, st.LastOffsets),
+		lastOffsets: newGatherer(n.bg, n.work, st.LastOffsets),
 		evictions:   newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
 	n.streams = newStreams(prom)
