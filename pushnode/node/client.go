@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"slices"
@@ -181,7 +180,7 @@ func (c *client) obey(messageType int, message []byte) {
 		return
 	}
 	for _, cmd := range commands {
-		c.handle(c.node.bg, cmd)
+		c.handle(cmd)
 	}
 }
 
@@ -201,7 +200,7 @@ func (c *client) end() {
 }
 
 // handle runs one command. Every command with an id gets exactly one answer.
-func (c *client) handle(ctx context.Context, cmd *protocol.Command) {
+func (c *client) handle(cmd *protocol.Command) {
 	if c.refused || c.isClosing() {
 		return // the client will close, or is being closed
 	}
@@ -217,8 +216,7 @@ func (c *client) handle(ctx context.Context, cmd *protocol.Command) {
 		c.close(push.CloseBadRequest)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.node.cfg.CommandTimeout)
-	defer cancel()
+	ctx := c.node.commandContext()
 	var reply *protocol.Reply
 	var err error
 	switch {

@@ -2,7 +2,6 @@ package node
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -52,9 +51,9 @@ var upgrader = websocket.Upgrader{
 // handshake upgrades a request to a WebSocket. What can be refused is refused
 // before, with an HTTP status.
 func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	c := &client{node: n, device: push.Device(query.Get("device")), framePing: query.Get("cf_ws_frame_ping_pong") == "true"}
-	if p := n.refusal(r, c); p != nil {
+	q := readQuery(r.URL.RawQuery)
+	c := &client{node: n, device: push.Device(strings.Clone(q.device)), framePing: q.framePing}
+	if p := n.refusal(r, c, q.token); p != nil {
 		n.metrics.refused.WithLabelValues(string(p.Code)).Inc()
 		serve.Problem(w, r, p)
 		return
@@ -65,7 +64,7 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 		n.metrics.refused.WithLabelValues(string(push.CodeBadRequest)).Inc()
 		return // upgrade has answered
 	}
-	if query.Get("format") == "protobuf" || query.Get("cf_protocol") == "protobuf" {
+	if q.protobuf {
 		c.codec = codecProtobuf
 	}
 	n.open(c, ws, taker.answer)
@@ -122,8 +121,9 @@ func (n *Node) open(c *client, ws *websocket.Conn, answer *frontAnswer) {
 }
 
 // refusal says why the request may not become a connection, nil if it may. A
-// token that the handshake carries is verified here.
-func (n *Node) refusal(r *http.Request, c *client) *push.Problem {
+// token that the handshake carries, in the query or in a header that counts more,
+// is verified here.
+func (n *Node) refusal(r *http.Request, c *client, token string) *push.Problem {
 	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
 		return push.NewProblem(push.CodeBadRequest, "a request that opens a WebSocket has no body")
 	}
@@ -136,13 +136,13 @@ func (n *Node) refusal(r *http.Request, c *client) *push.Problem {
 	if err := c.device.Check(); err != nil {
 		return push.NewProblem(push.CodeBadRequest, "%v", err)
 	}
-	token := handshakeToken(r)
+	if bearer, ok := bearerToken(r); ok {
+		token = bearer
+	}
 	if token == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), n.cfg.CommandTimeout)
-	defer cancel()
-	identity, err := n.verifier.Verify(ctx, token)
+	identity, err := n.verifier.Verify(n.commandContext(), token)
 	switch {
 	case errors.Is(err, verify.ErrExpired):
 		return push.NewProblem(push.CodeTokenExpired, "get a new token and connect again")
@@ -156,13 +156,13 @@ func (n *Node) refusal(r *http.Request, c *client) *push.Problem {
 	return nil
 }
 
-// handshakeToken returns the token of the Authorization header or of the query,
-// "" if there is none.
-func handshakeToken(r *http.Request) string {
-	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		return strings.TrimSpace(token)
+// bearerToken returns the token of the Authorization header, where there is one.
+func bearerToken(r *http.Request) (string, bool) {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return "", false
 	}
-	return r.URL.Query().Get("token")
+	return strings.TrimSpace(token), true
 }
 
 // originAllowed reports whether the page that opens the connection may. What

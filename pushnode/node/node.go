@@ -126,6 +126,8 @@ type Node struct {
 	poller  *loop.Poller // set by Run before the first connection; nil: a goroutine reads each
 	intakes [intakes]*intake
 
+	commands atomic.Pointer[commandTime] // of those that begin now
+
 	stop    context.CancelFunc // ends everything in the background
 	bg      context.Context
 	wg      sync.WaitGroup // all goroutines but those of Run

@@ -62,7 +62,7 @@ func Read(b []byte, path string) (*http.Request, Verdict) {
 	}
 	r := &http.Request{
 		Method: http.MethodGet, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, 16), Body: http.NoBody, RequestURI: target[len(method):],
+		Header: make(http.Header, min(strings.Count(rest, "\n"), maxHeaders)), Body: http.NoBody, RequestURI: target[len(method):],
 	}
 	if r.URL, ok = readTarget(r.RequestURI, path); !ok || !readHeaders(r, rest) || !opens(r.Header) {
 		return nil, Other
@@ -103,6 +103,7 @@ func readTarget(target, path string) (*url.URL, bool) {
 // readHeaders reads lines of headers, each with its end, into r.
 func readHeaders(r *http.Request, lines string) bool {
 	hosts := 0
+	values := make([]string, 0, min(strings.Count(lines, "\n"), maxHeaders)) // of all headers, in one piece
 	for count := 0; lines != ""; count++ {
 		line, rest, ok := strings.Cut(lines, "\r\n")
 		lines = rest
@@ -110,7 +111,7 @@ func readHeaders(r *http.Request, lines string) bool {
 		if !ok || !colon || count == maxHeaders || !isToken(name) || !isText(value) {
 			return false
 		}
-		name, value = textproto.CanonicalMIMEHeaderKey(name), strings.Trim(value, " \t")
+		name, value = canonical(name), strings.Trim(value, " \t")
 		switch name {
 		case "Host":
 			hosts++
@@ -118,13 +119,34 @@ func readHeaders(r *http.Request, lines string) bool {
 		case "Content-Length", "Transfer-Encoding", "Trailer", "Expect":
 			return false // a request with a body, or the wish for one, opens nothing
 		default:
-			r.Header[name] = append(r.Header[name], value)
+			if more, ok := r.Header[name]; ok {
+				r.Header[name] = append(more, value)
+				continue
+			}
+			values = append(values, value)
+			r.Header[name] = values[len(values)-1 : len(values) : len(values)]
 		}
 	}
 	if r.Header.Get("Pragma") == "no-cache" && len(r.Header["Cache-Control"]) == 0 {
 		r.Header["Cache-Control"] = []string{"no-cache"} // as net/http has it
 	}
 	return hosts == 1 && isHost(r.Host)
+}
+
+// canonical returns the name under which net/http has a header. Clients spell
+// those of WebSocket as RFC 6455 does, which would be written anew each time.
+func canonical(name string) string {
+	switch name {
+	case "Sec-WebSocket-Key":
+		return "Sec-Websocket-Key"
+	case "Sec-WebSocket-Version":
+		return "Sec-Websocket-Version"
+	case "Sec-WebSocket-Protocol":
+		return "Sec-Websocket-Protocol"
+	case "Sec-WebSocket-Extensions":
+		return "Sec-Websocket-Extensions"
+	}
+	return textproto.CanonicalMIMEHeaderKey(name)
 }
 
 // opens reports whether the headers are those of a WebSocket handshake. What is
@@ -136,7 +158,7 @@ func opens(h http.Header) bool {
 
 func isToken(s string) bool {
 	for _, c := range []byte(s) {
-		if !isAlphanumeric(c) && !strings.ContainsRune("-_", rune(c)) {
+		if !isAlphanumeric(c) && c != '-' && c != '_' {
 			return false
 		}
 	}

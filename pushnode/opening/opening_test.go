@@ -107,3 +107,21 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkRead(b *testing.B) {
+	tests := map[string]string{
+		"sdk": request(path+"?token="+strings.Repeat("t", 250), ""),
+		"browser": request(path, "Pragma: no-cache\r\nCache-Control: no-cache\r\nOrigin: https://app.example.com\r\nUser-Agent: Mozilla/5.0 (X11)\r\n"+
+			"Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en\r\nSec-WebSocket-Protocol: centrifuge-json\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"),
+	}
+	for name, text := range tests {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, verdict := Read([]byte(text), path); verdict != Opening {
+					b.Fatal(verdict)
+				}
+			}
+		})
+	}
+}

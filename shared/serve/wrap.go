@@ -38,8 +38,10 @@ func Wrap(port string, next http.Handler, log *slog.Logger, reg prometheus.Regis
 			}
 			r.Body.Close()
 			m.count(r, a, time.Since(start))
-			log.Debug("request", "port", port, "method", r.Method, "path", r.URL.Path,
-				"status", a.status, "ms", time.Since(start).Milliseconds())
+			if log.Enabled(r.Context(), slog.LevelDebug) { // else all of it would be put together for nothing
+				log.Debug("request", "port", port, "method", r.Method, "path", r.URL.Path,
+					"status", a.status, "ms", time.Since(start).Milliseconds())
+			}
 			if broken != nil && (broken == http.ErrAbortHandler || halfway) {
 				panic(http.ErrAbortHandler) // the client must not take half an answer for a whole one
 			}
