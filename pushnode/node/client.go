@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/centrifugal/protocol"
@@ -14,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"pushcluster/pushnode/hub"
+	"pushcluster/pushnode/loop"
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
@@ -122,12 +124,59 @@ func (c *client) writeFault(frame []byte) (int, error) { return c.sock.Write(fra
 
 // run reads the connection until it ends and gives up everything that the
 // client held. It returns why reading ended. A connection that an event loop
-// reads needs none of it.
+// reads needs none of it; ws is nil where the socket is shallow.
 //
-// What messages say is done by goroutines of their own, one after another: the
-// stack of this one, which mostly waits, stays small.
+// What was sent is read and done by goroutines of their own, one after another:
+// the stack of this one, which mostly waits, stays the smallest there is.
 func (c *client) run(ws *websocket.Conn) error {
 	defer c.end()
+	if ws != nil {
+		return c.runByGorilla(ws)
+	}
+	raw := c.sock.(*socket).raw
+	for {
+		err := awaitReadable(raw)
+		if err == nil {
+			c.aside(func() { err = c.readWaiting(raw) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// aside runs f on another goroutine and waits for it.
+func (c *client) aside(f func()) {
+	done := make(chan struct{})
+	c.node.spawn(func() {
+		defer close(done)
+		f()
+	})
+	<-done
+}
+
+// readWaiting reads what there is and does what it says. An error means that
+// nothing more is to be read.
+func (c *client) readWaiting(raw syscall.RawConn) error {
+	buf := readBuffers.Get().(*[]byte)
+	defer readBuffers.Put(buf)
+	for {
+		n, err := readNow(raw, *buf)
+		switch {
+		case errors.Is(err, loop.ErrWouldBlock):
+			return nil
+		case err != nil:
+			return err
+		case c.take((*buf)[:n], true) == ended:
+			return errEnded
+		}
+	}
+}
+
+var errEnded = errors.New("told to end")
+
+// runByGorilla is run for a connection that gorilla reads.
+func (c *client) runByGorilla(ws *websocket.Conn) error {
 	for {
 		messageType, message, err := c.readMessage(ws)
 		if errors.Is(err, websocket.ErrReadLimit) {
@@ -140,12 +189,7 @@ func (c *client) run(ws *websocket.Conn) error {
 			c.protocolPong()
 			continue
 		}
-		done := make(chan struct{})
-		c.node.work(func() {
-			defer close(done)
-			c.obey(messageType, message)
-		})
-		<-done
+		c.aside(func() { c.obey(messageType, message) })
 	}
 }
 

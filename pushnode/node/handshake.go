@@ -86,8 +86,8 @@ func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) (*websock
 	if ws.Subprotocol() == "centrifuge-protobuf" {
 		c.codec = codecProtobuf
 	}
-	if _, ok := c.sock.(pollSocket); ok {
-		return nil, nil
+	if s, ok := c.sock.(*socket); !ok || s.shallow {
+		return nil, nil // an intake has one
 	}
 	ws.SetReadLimit(n.cfg.MaxFrame)
 	hearControls(ws, func() peer { return c })
@@ -209,6 +209,10 @@ func (t *socketTaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		t.taken = s
 		if rw.Reader.Buffered() > 0 {
 			return s, rw, nil // which the upgrader refuses
+		}
+		if s.shallow {
+			t.intake.take(nil)
+			return s, bufio.NewReadWriter(t.intake.br, t.intake.bw), nil
 		}
 		return s, bufio.NewReadWriter(bufio.NewReaderSize(s, readBuffer), rw.Writer), nil
 	}

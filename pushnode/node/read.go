@@ -160,7 +160,7 @@ func (c *client) takeFrame(b []byte, mayBlock bool) (size int, v verdict) {
 // failed says what follows an error of gorilla's, which has told the peer: it is
 // to take that before the connection goes.
 func (c *client) failed(err error) verdict {
-	if !errors.Is(err, websocket.ErrReadLimit) || !c.sock.(pollSocket).CloseWrite() {
+	if !errors.Is(err, websocket.ErrReadLimit) || !c.sock.closeWrite() {
 		return ended
 	}
 	c.lingering = lingerBytes

@@ -17,7 +17,8 @@ import (
 // an idle connection needs no goroutine for writing.
 type socket struct {
 	net.Conn
-	raw syscall.RawConn // nil where the connection has none (TLS): all is left to flush
+	raw     syscall.RawConn // nil where the connection has none (TLS): all is left to flush
+	shallow bool            // it is read by raw, whenever there is something to read; else by gorilla, which waits for it
 
 	mu   sync.Mutex // guards what follows
 	rest []byte
@@ -27,7 +28,8 @@ func newSocket(c net.Conn) *socket {
 	s := &socket{Conn: c}
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			s.raw = raw
+			_, heard := c.(*heardConn) // of which raw does not have all
+			s.raw, s.shallow = raw, rawReads && !heard
 		}
 	}
 	return s
@@ -128,10 +130,14 @@ const lingerBytes = 4 << 20
 // the close frame: a connection that is closed with bytes unread is reset, and
 // what was written last is lost with it.
 func (s *socket) linger(most time.Duration) {
-	half, ok := s.Conn.(interface{ CloseWrite() error })
-	if !ok || s.waiting() || half.CloseWrite() != nil {
+	if !s.closeWrite() {
 		return
 	}
 	_ = s.Conn.SetReadDeadline(time.Now().Add(most))
 	_, _ = io.CopyN(io.Discard, s.Conn, lingerBytes) // its error is the peer's end, or ours
+}
+
+func (s *socket) closeWrite() bool {
+	half, ok := s.Conn.(interface{ CloseWrite() error })
+	return ok && !s.waiting() && half.CloseWrite() == nil
 }

@@ -23,6 +23,9 @@ type transport interface {
 	// judge closes c, at a tick, if its peer takes nothing. It reports whether
 	// something waits for the peer to take it.
 	judge(c *client, now time.Time) bool
+	// closeWrite ends the sending side, behind what was written. It does nothing
+	// where bytes wait, and reports whether it did.
+	closeWrite() bool
 	// cut closes the connection. It reports true, once, if nobody reads: then the
 	// caller ends the client.
 	cut() bool
@@ -52,6 +55,8 @@ func (s pollSocket) judge(c *client, now time.Time) bool {
 	}
 	return true
 }
+
+func (s pollSocket) closeWrite() bool { return s.CloseWrite() }
 
 func (s pollSocket) cut() bool { return s.Socket.Close() }
 
