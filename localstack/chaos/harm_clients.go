@@ -162,7 +162,7 @@ func (w *world) comeBack(ctx context.Context, clients []*client) error {
 	}
 	defer st.Close()
 	for _, c := range clients {
-		cursors, err := st.LoadCursors(ctx, c.user, c.device)
+		cursors, err := st.LoadCursors(ctx, []store.UserDevice{{User: c.user, Device: c.device}})
 		if err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"pushcluster/localstack/stack"
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 )
 
 // How pages write a token of user 42, and one that was good once.
@@ -167,7 +168,7 @@ func (f *frames) note(packet string) {
 func (f *frames) awaitCursor() error {
 	end := time.After(10 * time.Second)
 	for {
-		cursors, err := f.stage.Store.LoadCursors(f.t.Context(), stack.DemoUser, f.device)
+		cursors, err := f.stage.Store.LoadCursors(f.t.Context(), []store.UserDevice{{User: stack.DemoUser, Device: f.device}})
 		if err != nil {
 			return err
 		}

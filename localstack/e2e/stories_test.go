@@ -10,6 +10,7 @@ import (
 	"pushcluster/localstack/stack"
 	"pushcluster/pushnode/node"
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 	"pushcluster/shared/token"
 )
 
@@ -101,7 +102,7 @@ func TestOfflineThenBack(t *testing.T) {
 	p.receives(`"before the first visit"`)
 	// A pong proves what the phone received; it is asked for within a second.
 	p.await("its cursor", func() bool {
-		cursors, err := s.Store.LoadCursors(t.Context(), "42", "phone")
+		cursors, err := s.Store.LoadCursors(t.Context(), []store.UserDevice{{User: "42", Device: "phone"}})
 		if err != nil {
 			t.Fatal(err)
 		}

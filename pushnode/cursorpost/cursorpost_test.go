@@ -60,14 +60,14 @@ func TestCursorsGoThroughDispatch(t *testing.T) {
 	if err := s.AdvanceCursors(ctx, cursors); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.LoadCursors(ctx, "42", "phone")
+	got, err := s.LoadCursors(ctx, []store.UserDevice{{User: "42", Device: "phone"}})
 	if err != nil || len(got) != count {
 		t.Fatalf("LoadCursors = %d cursors, %v, want %d", len(got), err, count)
 	}
 	if err := s.RemoveCursors(ctx, "42", "phone", []push.Channel{numbered(0), numbered(1)}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = s.LoadCursors(ctx, "42", "phone"); err != nil || len(got) != count-2 {
+	if got, err = s.LoadCursors(ctx, []store.UserDevice{{User: "42", Device: "phone"}}); err != nil || len(got) != count-2 {
 		t.Errorf("after removing two LoadCursors = %d cursors, %v, want %d", len(got), err, count-2)
 	}
 	away = true

@@ -189,7 +189,7 @@ func (c *client) loadCursors(ctx context.Context) (map[push.Channel]store.Cursor
 	if c.device == "" {
 		return cursors, nil
 	}
-	list, err := c.node.store.LoadCursors(ctx, c.user, c.device)
+	list, err := c.node.devices.of(ctx, store.UserDevice{User: c.user, Device: c.device})
 	for _, cur := range list {
 		cursors[cur.Channel] = cur
 	}

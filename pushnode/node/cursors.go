@@ -133,3 +133,14 @@ func (w *cursorWriter) putBack(why error, batch []store.Cursor, spared []store.S
 		w.spare(s)
 	}
 }
+
+// loadCursors returns the cursors of each of devices that has any.
+func (n *Node) loadCursors(ctx context.Context, devices []store.UserDevice) (map[store.UserDevice][]store.Cursor, error) {
+	list, err := n.store.LoadCursors(ctx, devices)
+	byDevice := make(map[store.UserDevice][]store.Cursor, len(devices))
+	for _, c := range list {
+		d := store.UserDevice{User: c.User, Device: c.Device}
+		byDevice[d] = append(byDevice[d], c)
+	}
+	return byDevice, err
+}

@@ -115,6 +115,7 @@ type Node struct {
 	hub      *hub.Hub
 	history  *history
 	cursors  *cursorWriter
+	devices  *gatherer[store.UserDevice, []store.Cursor] // asks the store for devices' cursors
 	routes   *routeRemover
 	streams  *streams
 	started  time.Time
@@ -171,6 +172,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
 		lastOffsets: newGatherer(n.bg, n.work, st.LastOffsets),
 		evictions:   newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
+	n.devices = newGatherer(n.bg, n.work, n.loadCursors)
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
 	n.streams = newStreams(prom)
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}

@@ -8,6 +8,7 @@ import (
 
 	"pushcluster/pushnode/node"
 	"pushcluster/shared/push"
+	"pushcluster/shared/store"
 )
 
 // A client that claims to have what nobody was ever given must not move the
@@ -87,7 +88,7 @@ func TestPongAfterUnsubscribe(t *testing.T) {
 	a.write(`{"id":4,"ping":{}}`)
 	a.reply(4) // the pong has been handled
 	c.nodes[0].stop()
-	cursors, err := c.store.LoadCursors(t.Context(), "42", "phone")
+	cursors, err := c.store.LoadCursors(t.Context(), []store.UserDevice{{User: "42", Device: "phone"}})
 	if err != nil {
 		t.Fatal(err)
 	}

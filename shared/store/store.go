@@ -283,8 +283,8 @@ type Ahead struct {
 
 // Cursors keeps how far each device of a user has come in each channel.
 type Cursors interface {
-	// LoadCursors returns the cursors of one device, in no particular order.
-	LoadCursors(ctx context.Context, user push.UserID, device push.Device) ([]Cursor, error)
+	// LoadCursors returns the cursors of devices, in no particular order.
+	LoadCursors(ctx context.Context, devices []UserDevice) ([]Cursor, error)
 	// AdvanceCursors raises Received and Acknowledged where they are larger than
 	// what is kept, and creates cursors that are missing, 0 included. No cursor
 	// ever goes back. UpdatedAt becomes the larger of both.
@@ -300,6 +300,12 @@ type Cursors interface {
 	Spare(ctx context.Context, spared []Spared) error
 	// RemoveCursors forgets how far one device has come in channels.
 	RemoveCursors(ctx context.Context, user push.UserID, device push.Device, channels []push.Channel) error
+}
+
+// A UserDevice is one device of a user.
+type UserDevice struct {
+	User   push.UserID
+	Device push.Device
 }
 
 // A Cursor is how far one device has received and acknowledged one channel.

@@ -3,6 +3,7 @@ package mongostore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -28,20 +29,34 @@ func cursorID(user push.UserID, device push.Device, channel push.Channel) string
 	return string(user) + "*" + string(device) + "*" + string(channel)
 }
 
-// LoadCursors returns one device's cursors; see [store.Cursors].
-func (s *Store) LoadCursors(ctx context.Context, user push.UserID, device push.Device) ([]store.Cursor, error) {
+// LoadCursors returns devices' cursors; see [store.Cursors].
+func (s *Store) LoadCursors(ctx context.Context, devices []store.UserDevice) ([]store.Cursor, error) {
+	if len(devices) == 0 {
+		return nil, nil
+	}
 	ctx, cancel, err := s.deadline(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("load cursors of user %s: %w", user, err)
+		return nil, fmt.Errorf("load cursors of %d devices: %w", len(devices), err)
 	}
 	defer cancel()
-	found, err := findAll[cursorDoc](ctx, s.cursors, ofDevice(user, device), options.Find())
-	if err != nil {
-		return nil, fmt.Errorf("load cursors of user %s: %w", user, err)
-	}
-	cursors := make([]store.Cursor, len(found))
-	for i := range found {
-		cursors[i] = found[i].cursor()
+	var cursors []store.Cursor
+	seen := make(map[store.UserDevice]bool, len(devices))
+	for part := range slices.Chunk(devices, maxIDs) {
+		asked := make(map[store.UserDevice]bool, len(part))
+		for _, d := range part {
+			if !seen[d] {
+				asked[d], seen[d] = true, true
+			}
+		}
+		found, err := findAll[cursorDoc](ctx, s.cursors, ofDevices(part), options.Find())
+		if err != nil {
+			return nil, fmt.Errorf("load cursors of %d devices: %w", len(devices), err)
+		}
+		for i := range found {
+			if c := found[i].cursor(); asked[store.UserDevice{User: c.User, Device: c.Device}] {
+				cursors = append(cursors, c)
+			}
+		}
 	}
 	return cursors, nil
 }

@@ -12,7 +12,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
-	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
 
@@ -71,7 +70,8 @@ func TestIndexed(t *testing.T) {
 		"a backlog of channels":    {s.outbox, append(in("channels", []string{"a", "b"}), inLine(0)...), nil},
 		"ahead in the outbox":      {s.outbox, inLine(7, 5, 6), nil},
 		"ahead in channels":        {s.outbox, append(in("channels", []string{"a", "b"}), inLine(7, 5, 6)...), nil},
-		"cursors of a device":      {s.cursors, ofDevice(push.UserID("u"), push.Device("d")), nil},
+		"cursors of a device":      {s.cursors, ofDevices([]store.UserDevice{{User: "u", Device: "d"}}), nil},
+		"cursors of devices":       {s.cursors, ofDevices([]store.UserDevice{{User: "u", Device: "d"}, {User: "v", Device: "e"}}), nil},
 		"one that waits":           {s.outbox, waiting("m"), nil},
 		"what is parked":           {s.outbox, parkedBehind(store.ParkedQuery{AfterAt: now, AfterMessage: "m"}), ascending("parked")},
 		"ended in the outbox":      {s.outbox, until("until", now), nil},

@@ -158,9 +158,15 @@ func revokedAt(now time.Time) bson.D {
 	return bson.D{{Key: "until", Value: bson.D{{Key: "$gt", Value: date(now)}}}}
 }
 
-// ofDevice matches one device's cursors.
-func ofDevice(user push.UserID, device push.Device) bson.D {
-	return bson.D{{Key: "user", Value: string(user)}, {Key: "device", Value: string(device)}}
+// ofDevices matches the cursors of devices, and of those that share their user
+// with one and their name with another.
+func ofDevices(devices []store.UserDevice) bson.D {
+	var users, names []string
+	for _, d := range devices {
+		users, names = append(users, string(d.User)), append(names, string(d.Device))
+	}
+	unique := func(list []string) []string { slices.Sort(list); return slices.Compact(list) }
+	return append(in("user", unique(users)), in("device", unique(names))...)
 }
 
 // until matches documents whose field, a date, is at or before t.

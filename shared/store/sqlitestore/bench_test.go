@@ -30,3 +30,9 @@ func BenchmarkLastOffsets(b *testing.B) {
 		b.Run(fmt.Sprintf("channels=%d", n), func(b *testing.B) { storetest.BenchmarkLastOffsets(b, prepared(b), n) })
 	}
 }
+
+func BenchmarkLoadCursors(b *testing.B) {
+	for _, n := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("devices=%d", n), func(b *testing.B) { storetest.BenchmarkLoadCursors(b, prepared(b), n) })
+	}
+}

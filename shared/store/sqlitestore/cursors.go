@@ -10,16 +10,32 @@ import (
 	"pushcluster/shared/store"
 )
 
-// LoadCursors returns one device's cursors; see [store.Cursors].
-func (s *Store) LoadCursors(ctx context.Context, user push.UserID, device push.Device) ([]store.Cursor, error) {
+// LoadCursors returns devices' cursors; see [store.Cursors].
+func (s *Store) LoadCursors(ctx context.Context, devices []store.UserDevice) ([]store.Cursor, error) {
+	if len(devices) == 0 {
+		return nil, nil
+	}
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
+	pairs := make([][2]string, 0, len(devices))
+	seen := make(map[store.UserDevice]bool, len(devices))
+	for _, d := range devices {
+		if !seen[d] {
+			seen[d] = true
+			pairs = append(pairs, [2]string{string(d.User), string(d.Device)})
+		}
+	}
+	list, err := json.Marshal(pairs)
+	if err != nil {
+		return nil, fmt.Errorf("load cursors of %d devices: %w", len(devices), err)
+	}
 	var cursors []store.Cursor
-	const text = `SELECT channel, received, acknowledged, updated, start FROM cursors WHERE user = ? AND device = ?`
-	err := s.query(ctx, text, []any{string(user), string(device)}, func(scan func(...any) error) (bool, error) {
+	const text = `SELECT user, device, channel, received, acknowledged, updated, start
+		FROM json_each(?) CROSS JOIN cursors ON user = value ->> 0 AND device = value ->> 1`
+	err = s.query(ctx, text, []any{string(list)}, func(scan func(...any) error) (bool, error) {
 		var received, acknowledged, updated, start int64
-		c := store.Cursor{User: user, Device: device}
-		if err := scan(&c.Channel, &received, &acknowledged, &updated, &start); err != nil {
+		var c store.Cursor
+		if err := scan(&c.User, &c.Device, &c.Channel, &received, &acknowledged, &updated, &start); err != nil {
 			return false, err
 		}
 		setPositions(&c, received, acknowledged, updated, start)
@@ -27,7 +43,7 @@ func (s *Store) LoadCursors(ctx context.Context, user push.UserID, device push.D
 		return true, nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("load cursors of user %s: %w", user, err)
+		return nil, fmt.Errorf("load cursors of %d devices: %w", len(devices), err)
 	}
 	return cursors, nil
 }

@@ -66,3 +66,25 @@ func BenchmarkLastOffsets(b *testing.B, s store.Store, n int) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n)/float64(b.N), "µs/channel")
 }
+
+// BenchmarkLoadCursors asks for the cursors of n devices at once, 3 of each. s
+// must be prepared.
+func BenchmarkLoadCursors(b *testing.B, s store.Store, n int) {
+	devices := make([]store.UserDevice, n)
+	var cursors []store.Cursor
+	for i := range devices {
+		devices[i] = store.UserDevice{User: push.UserID(fmt.Sprintf("user%d", i)), Device: "phone"}
+		for _, channel := range []push.Channel{push.Personal(devices[i].User), push.All, "news"} {
+			cursors = append(cursors, store.Cursor{User: devices[i].User, Device: devices[i].Device, Channel: channel, Received: 7, UpdatedAt: base})
+		}
+	}
+	if err := s.AdvanceCursors(b.Context(), cursors); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if list, err := s.LoadCursors(b.Context(), devices); err != nil || len(list) != len(cursors) {
+			b.Fatalf("%d cursors, %v", len(list), err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n)/float64(b.N), "µs/device")
+}

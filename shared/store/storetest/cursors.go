@@ -22,7 +22,7 @@ var cursorTests = []test{
 // cursors returns one device's cursors by channel.
 func cursors(t *testing.T, s store.Store, user push.UserID, device push.Device) map[push.Channel]store.Cursor {
 	t.Helper()
-	list, err := s.LoadCursors(t.Context(), user, device)
+	list, err := s.LoadCursors(t.Context(), []store.UserDevice{{User: user, Device: device}})
 	check(t, err)
 	byChannel := make(map[push.Channel]store.Cursor)
 	for _, c := range list {
@@ -113,6 +113,32 @@ func testCursorDevice(t *testing.T, s store.Store) {
 	}
 	if got := cursors(t, s, "nobody", "d"); len(got) != 0 {
 		t.Errorf("LoadCursors of a user without any = %v", got)
+	}
+	if list, err := s.LoadCursors(t.Context(), nil); err != nil || len(list) != 0 {
+		t.Errorf("LoadCursors of no device = %v, %v", list, err)
+	}
+
+	// Several at once, one of them twice: none of the others' that share its user
+	// with one and its device with another.
+	asked := []store.UserDevice{{User: "a", Device: "b.c"}, {User: "ab", Device: "c"}, {User: "nobody", Device: "bc"}, {User: "ab", Device: "c"}, {User: "u", Device: "d"}}
+	for i := range 2500 { // more than go in one question of any home
+		asked = append(asked, store.UserDevice{User: push.UserID(fmt.Sprint("none", i)), Device: "b-c"})
+	}
+	list, err := s.LoadCursors(t.Context(), asked)
+	check(t, err)
+	wanted := make(map[store.Cursor]int)
+	for _, o := range []owner{{"a", "b.c"}, {"ab", "c"}, {"u", "d"}} {
+		for _, c := range want[o] {
+			wanted[c] = 1
+		}
+	}
+	for _, c := range list {
+		wanted[c]--
+	}
+	for c, n := range wanted {
+		if n != 0 {
+			t.Errorf("LoadCursors of several devices: %+v came %d times, want %d", c, max(0, 1-n), max(0, n))
+		}
 	}
 }
 

@@ -119,7 +119,9 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		"RetryOutbox": func(ctx context.Context) error {
 			return s.RetryOutbox(ctx, []store.OutboxEntry{{Message: "m", DueAt: base}})
 		},
-		"LoadCursors": func(ctx context.Context) error { return second(s.LoadCursors(ctx, "u", "d")) },
+		"LoadCursors": func(ctx context.Context) error {
+			return second(s.LoadCursors(ctx, []store.UserDevice{{User: "u", Device: "d"}}))
+		},
 		"AdvanceCursors": func(ctx context.Context) error {
 			return s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
 		},
