@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	_ "embed"
 	"fmt"
 	"slices"
 	"time"
@@ -11,9 +10,6 @@ import (
 
 	"pushcluster/shared/push"
 )
-
-//go:embed append.lua
-var appendText string
 
 // appendAtOnce is how many items go in one pipeline: enough to make the round
 // trip cheap, few enough for each to meet its deadline on a slow server.
@@ -172,23 +168,20 @@ func (r *Registry) appendOnce(ctx context.Context, t push.Term, items []Item, pa
 func (r *Registry) appendPart(ctx context.Context, a *appending, todo []int) (marker string, err error) {
 	for try := 0; ; try++ {
 		groups := r.groups(a, todo)
-		cmds, marker, err := r.appendPipeline(ctx, a, groups)
+		calls, marker, err := r.appendCalls(ctx, a, groups)
 		if err != nil {
 			return "", err
 		}
 		var unknown []int // what found no script on its server
 		for n, group := range groups {
-			reply, err := cmds[n].Slice()
-			if err == nil && len(reply) != len(group) {
-				err = fmt.Errorf("%w: %d answers to %d items", errBadReply, len(reply), len(group))
-			}
-			if redis.HasErrorPrefix(err, "NOSCRIPT") {
+			call := calls[n]
+			if redis.HasErrorPrefix(call.err, "NOSCRIPT") {
 				unknown = append(unknown, group...)
 			}
 			for k, i := range group {
-				failed := err
+				failed := call.err
 				if failed == nil {
-					a.results[i], failed = decodeAppended(reply[k])
+					a.results[i], failed = decodeAppended(call.reply[k])
 				}
 				if failed != nil {
 					a.results[i] = AppendedItem{Err: fmt.Errorf("append to %s: %w", a.items[i].Channel, failed)}
@@ -229,44 +222,39 @@ func (r *Registry) groups(a *appending, todo []int) [][]int {
 	return groups
 }
 
-// appendPipeline sends a call of the script for each group, behind a read of the
-// marker, and returns the commands, done. A few go along with what others send.
-func (r *Registry) appendPipeline(ctx context.Context, a *appending, groups [][]int) ([]*redis.Cmd, string, error) {
-	cmds := make([]*redis.Cmd, len(groups)) // not written again: a lane may send them after ctx has ended
+// appendCalls sends a call of the script for each group, behind a read of the
+// marker, and returns the calls, answered. A few go along with what others send.
+func (r *Registry) appendCalls(ctx context.Context, a *appending, groups [][]int) ([]*scriptCall, string, error) {
+	calls := make([]*scriptCall, len(groups))
 	for n, group := range groups {
-		cmds[n] = redis.NewCmd(context.Background(), r.appendArgs(a, group)...)
-	}
-	add := func(p redis.Pipeliner) {
-		for _, cmd := range cmds {
-			_ = p.Process(context.Background(), cmd) // queues it; it has its own error
-		}
+		calls[n] = a.call(group)
 	}
 	var marker string
 	var err error
 	if len(groups) <= appendInLane {
-		marker, err = r.lanes.do(ctx, add)
+		marker, err = r.lanes.call(ctx, calls)
 	} else {
 		bounded, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(groups)*appendPerScript)*time.Millisecond)
 		defer cancel()
 		p := r.rdb.Pipeline()
-		marker, err = r.underMarker(bounded, p, func() { add(p) })
+		var sent scriptCalls
+		marker, err = r.underMarker(bounded, p, func() {
+			for _, c := range calls {
+				sent.send(p, r.script.hash, c)
+			}
+		})
+		sent.answer()
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("append: %w", err)
 	}
-	return cmds, marker, nil
+	return calls, marker, nil
 }
 
-// appendArgs returns the call of the script for the items of group.
-func (r *Registry) appendArgs(a *appending, group []int) []any {
-	const keys, fixed, each = 3, 4, 5
-	args := make([]any, 0, fixed+each*len(group))
-	args = append(args, "EVALSHA", r.script.hash, keys*len(group))
-	for _, i := range group {
-		c := a.items[i].Channel
-		args = append(args, logKey(c), seenKey(c), routesKey(c))
-	}
-	args = append(args, uint64(a.term.Floor))
+// call returns the call of the script for the items of group.
+func (a *appending) call(group []int) *scriptCall {
+	const keys, args = 3, 2
+	c := &scriptCall{floor: a.term.Floor, items: len(group), keys: make([]any, 0, keys*len(group)), args: make([]any, 0, args*len(group))}
 	for _, i := range group {
 		it, special := &a.items[i], ""
 		if a.ask[i] || it.Placed != 0 || it.Above != 0 || a.after[i] != "" {
@@ -276,9 +264,10 @@ func (r *Registry) appendArgs(a *appending, group []int) []any {
 			}
 			special = fmt.Sprintf("%d %d %d %s", ask, it.Placed, it.Above, a.after[i])
 		}
-		args = append(args, a.payloads[it.Message], special)
+		c.keys = append(c.keys, logKey(it.Channel), seenKey(it.Channel), routesKey(it.Channel))
+		c.args = append(c.args, a.payloads[it.Message], special)
 	}
-	return args
+	return c
 }
 
 // asking returns for each item whether the inbox must be asked before anything
@@ -320,33 +309,4 @@ func following(items []Item) []push.MessageID {
 		}
 	}
 	return after
-}
-
-// A script is a Lua script and what Redis calls it.
-type script struct{ text, hash string }
-
-// newAppendScript returns the append script with the bounds of cfg in it.
-func newAppendScript(cfg Config) script {
-	text := fmt.Sprintf("local most_entries, most_bytes, max_age, keep = %d, %d, %d, %d\n",
-		cfg.MaxEntries, cfg.MaxBytes, cfg.MaxAge.Milliseconds(), cfg.Keep.Milliseconds()) + appendText
-	return script{text, redis.NewScript(text).Hash()}
-}
-
-// loadScript gives the append script to every primary.
-func (r *Registry) loadScript(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
-	defer cancel()
-	load := func(ctx context.Context, c *redis.Client) error {
-		return c.ScriptLoad(ctx, r.script.text).Err()
-	}
-	var err error
-	if cluster, ok := r.rdb.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, load)
-	} else {
-		err = r.rdb.ScriptLoad(ctx, r.script.text).Err()
-	}
-	if err != nil {
-		return fmt.Errorf("load the append script: %w", err)
-	}
-	return nil
 }

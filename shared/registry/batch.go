@@ -29,10 +29,11 @@ const (
 // way in a lane, the next operations gather there. Each pipeline reads the
 // term's marker first, for all its operations, and now and then Redis' clock.
 type lanes struct {
-	r     *Registry
-	all   []*lane
-	began time.Time     // what moments are counted from
-	ended chan struct{} // closed when no operation comes any more
+	r       *Registry
+	cluster bool // what is of several channels may be in several slots
+	all     []*lane
+	began   time.Time     // what moments are counted from
+	ended   chan struct{} // closed when no operation comes any more
 }
 
 type lane struct {
@@ -54,14 +55,16 @@ const (
 // An op is some commands that share a pipeline with others. The fields after
 // done are written before it is closed.
 type op struct {
-	add    func(redis.Pipeliner)
+	add    func(redis.Pipeliner) // queues its commands; nil if it has calls
+	calls  []*scriptCall         // answered before done is closed
 	done   chan struct{}
 	marker string // what push:term held, "" if it was gone
 	err    error  // the marker could not be read; then nothing is known
 }
 
 func newLanes(r *Registry) *lanes {
-	l := &lanes{r: r, began: time.Now(), ended: make(chan struct{})}
+	_, cluster := r.rdb.(*redis.ClusterClient)
+	l := &lanes{r: r, cluster: cluster, began: time.Now(), ended: make(chan struct{})}
 	for range r.cfg.Lanes {
 		l.all = append(l.all, &lane{queue: make(chan *op, laneQueue)})
 	}
@@ -72,11 +75,22 @@ func newLanes(r *Registry) *lanes {
 // before them, in the same pipeline. After an error the commands must not be
 // looked at: they may still run.
 func (l *lanes) do(ctx context.Context, add func(redis.Pipeliner)) (marker string, err error) {
+	return l.queue(ctx, &op{add: add})
+}
+
+// call has calls answered and returns the marker as do does. What follows one
+// another in calls is done in that order. After an error calls must not be looked
+// at.
+func (l *lanes) call(ctx context.Context, calls []*scriptCall) (marker string, err error) {
+	return l.queue(ctx, &op{calls: calls})
+}
+
+func (l *lanes) queue(ctx context.Context, o *op) (marker string, err error) {
 	if err := l.r.enter(); err != nil {
 		return "", err
 	}
 	defer l.r.calls.Done()
-	o := &op{add: add, done: make(chan struct{})}
+	o.done = make(chan struct{})
 	ln := l.pick()
 	select {
 	case ln.queue <- o:
@@ -168,11 +182,24 @@ func (l *lanes) run(ops []*op) {
 	ctx, cancel := context.WithTimeout(context.Background(), l.r.cfg.Timeout)
 	defer cancel()
 	p := l.r.rdb.Pipeline()
+	var sent scriptCalls
 	marker, err := l.r.underMarker(ctx, p, func() {
+		var alone []*scriptCall // of ops that have one
 		for _, o := range ops {
-			o.add(p)
+			switch {
+			case o.add != nil:
+				o.add(p)
+			case len(o.calls) == 1 && !l.cluster:
+				alone = append(alone, o.calls[0])
+			default:
+				for _, c := range o.calls {
+					sent.send(p, l.r.script.hash, c)
+				}
+			}
 		}
+		sent.sendJoined(p, l.r.script.hash, alone)
 	})
+	sent.answer()
 	for _, o := range ops {
 		o.marker, o.err = marker, err
 		close(o.done)
