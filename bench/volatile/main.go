@@ -35,7 +35,7 @@ type Config struct {
 }
 
 func main() {
-	os.Exit(serve.Main(serve.Program[Config]{Name: "volatile", About: "is Dispatch without the durable write, for the benchmark", Run: run, GCPercent: serve.ServiceGC}))
+	os.Exit(serve.Main(serve.Program[Config]{Name: "volatile", About: "is Dispatch without the durable write, for the benchmark", Run: run, Garbage: serve.ServiceGarbage}))
 }
 
 // A noInbox is a store whose inbox takes everything and keeps nothing.

@@ -51,7 +51,7 @@ func (c *Config) Check() error {
 }
 
 func main() {
-	os.Exit(serve.Main(serve.Program[Config]{Name: "auth", About: "verifies and mints connection tokens", Run: run, GCPercent: serve.ServiceGC}))
+	os.Exit(serve.Main(serve.Program[Config]{Name: "auth", About: "verifies and mints connection tokens", Run: run, Garbage: serve.ServiceGarbage}))
 }
 
 func run(ctx context.Context, cfg Config, stderr io.Writer) error {

@@ -89,7 +89,7 @@ func (c *Config) asker(signer *signature.Signer) (*handoff.Asker, error) {
 }
 
 func main() {
-	os.Exit(serve.Main(serve.Program[Config]{Name: "collect", About: "takes messages from business systems and hands them to Dispatch", Run: run, GCPercent: serve.ServiceGC}))
+	os.Exit(serve.Main(serve.Program[Config]{Name: "collect", About: "takes messages from business systems and hands them to Dispatch", Run: run, Garbage: serve.ServiceGarbage}))
 }
 
 func run(ctx context.Context, cfg Config, stderr io.Writer) error {

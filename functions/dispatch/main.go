@@ -46,7 +46,7 @@ func (c *Config) Check() error {
 }
 
 func main() {
-	os.Exit(serve.Main(serve.Program[Config]{Name: "dispatch", About: "gives messages their places in channels and brings them to push nodes", Run: run, GCPercent: serve.ServiceGC}))
+	os.Exit(serve.Main(serve.Program[Config]{Name: "dispatch", About: "gives messages their places in channels and brings them to push nodes", Run: run, Garbage: serve.ServiceGarbage}))
 }
 
 func run(ctx context.Context, cfg Config, stderr io.Writer) error {

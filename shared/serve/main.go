@@ -18,10 +18,10 @@ type Program[C any] struct {
 	// Run wires the parts and returns when ctx ends, which SIGINT and SIGTERM
 	// do, or when it cannot go on. It logs to stderr.
 	Run func(ctx context.Context, cfg C, stderr io.Writer) error
-	// GCPercent is how much garbage gathers before it is collected, in percent of
-	// what is alive, unless GOGC or GOMEMLIMIT is set; 0 is Go's own. A Lambda
-	// function, which has one request at a time, keeps Go's own.
-	GCPercent int
+	// Garbage is how many bytes of it may gather beyond what Go allows before it
+	// is collected, unless GOGC or GOMEMLIMIT is set. A Lambda function, which has
+	// one request at a time, keeps Go's own rule.
+	Garbage int
 }
 
 // Main runs p with the process' arguments, environment and signals, and returns
@@ -53,7 +53,7 @@ func (p Program[C]) main(ctx context.Context, args []string, getenv func(string)
 		p.complain(stderr, err)
 		return 2
 	}
-	defer setGC(p.GCPercent, getenv)()
+	defer moreGarbage(p.Garbage, getenv)()
 	if err := p.Run(ctx, cfg, stderr); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
 		return 1

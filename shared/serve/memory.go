@@ -1,19 +1,24 @@
 package serve
 
-import "runtime/debug"
+import "runtime"
 
-// ServiceGC is the [Program.GCPercent] of a service: what is alive in one is a
-// few MiB, so that at Go's own 100 it would collect many times a second under
-// load, each time at the cost of whoever waits for an answer at that moment.
-const ServiceGC = 400
+// ServiceGarbage is the [Program.Garbage] of a service: what is alive in one is a
+// few MiB, so that by Go's own rule, which lets as much garbage gather as is alive,
+// it would collect many times a second under load, each time at the cost of
+// whoever waits for an answer at that moment.
+const ServiceGarbage = 64 << 20
 
-// setGC has the process collect garbage at percent, unless that is 0 or its
-// environment says when to: by GOGC, or by GOMEMLIMIT, which is for a process
-// that is to stay small. It returns what puts back what was before.
-func setGC(percent int, getenv func(string) string) (restore func()) {
-	if percent == 0 || getenv("GOGC") != "" || getenv("GOMEMLIMIT") != "" {
+// moreGarbage lets size bytes of garbage gather beyond what Go's rule allows,
+// until restore is called. It does nothing where the environment says when to
+// collect: by GOGC, or by GOMEMLIMIT, which is for a process that is to stay small.
+//
+// It allocates so many bytes and never touches them: they count as alive, and
+// take no memory of the machine's. A percentage would do the same while little is
+// alive, and ask for many times the memory when much is.
+func moreGarbage(size int, getenv func(string) string) (restore func()) {
+	if size == 0 || getenv("GOGC") != "" || getenv("GOMEMLIMIT") != "" {
 		return func() {}
 	}
-	before := debug.SetGCPercent(percent)
-	return func() { debug.SetGCPercent(before) }
+	untouched := make([]byte, size)
+	return func() { runtime.KeepAlive(untouched) }
 }
