@@ -121,25 +121,37 @@ func largest(results []AppendedItem) push.Offset {
 // messageHead is about how long a message is in binary without its data.
 const messageHead = 160
 
-// payloads returns each message of items as logs keep it: in binary, without
+// payloads returns by item its message as logs keep it: in binary, without
 // recipients, and without data if that is too much for what it is appended to.
-func (r *Registry) payloads(items []Item) map[*push.Message][]byte {
+func (r *Registry) payloads(items []Item) [][]byte {
+	encode := func(m *push.Message, channels int) []byte {
+		return push.AppendMessage(make([]byte, 0, len(m.Data)+messageHead), m, len(m.Data)*channels <= r.cfg.MaxSpread)
+	}
+	payloads := make([][]byte, len(items))
+	if len(items) == 1 {
+		payloads[0] = encode(items[0].Message, 1)
+		return payloads
+	}
 	channels := make(map[*push.Message]int)
 	for i := range items {
 		channels[items[i].Message]++
 	}
 	encoded := make(map[*push.Message][]byte, len(channels))
-	for m, n := range channels {
-		encoded[m] = push.AppendMessage(make([]byte, 0, len(m.Data)+messageHead), m, len(m.Data)*n <= r.cfg.MaxSpread)
+	for i := range items {
+		m := items[i].Message
+		if encoded[m] == nil {
+			encoded[m] = encode(m, channels[m])
+		}
+		payloads[i] = encoded[m]
 	}
-	return encoded
+	return payloads
 }
 
 // An appending is one attempt to append all items of a call in one term.
 type appending struct {
 	term     push.Term
 	items    []Item
-	payloads map[*push.Message][]byte
+	payloads [][]byte         // by item
 	ask      []bool           // by item: whether nothing may be appended that the log does not know
 	after    []push.MessageID // by item: which message must be in the log before, "" for none
 	results  []AppendedItem
@@ -148,7 +160,7 @@ type appending struct {
 // appendOnce appends items under the floor of term t and returns the marker
 // that was read before them in the same pipelines: t's, unless some were
 // appended when that was gone already.
-func (r *Registry) appendOnce(ctx context.Context, t push.Term, items []Item, payloads map[*push.Message][]byte) ([]AppendedItem, string, error) {
+func (r *Registry) appendOnce(ctx context.Context, t push.Term, items []Item, payloads [][]byte) ([]AppendedItem, string, error) {
 	a := &appending{t, items, payloads, asking(t, items), following(items), make([]AppendedItem, len(items))}
 	all := make([]int, len(items))
 	for i := range all {
@@ -265,7 +277,7 @@ func (a *appending) call(group []int) *scriptCall {
 			special = fmt.Sprintf("%d %d %d %s", ask, it.Placed, it.Above, a.after[i])
 		}
 		c.keys = append(c.keys, logKey(it.Channel), seenKey(it.Channel), routesKey(it.Channel))
-		c.args = append(c.args, a.payloads[it.Message], special)
+		c.args = append(c.args, a.payloads[i], special)
 	}
 	return c
 }

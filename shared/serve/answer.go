@@ -21,10 +21,17 @@ func JSON(w http.ResponseWriter, status int, v any) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		body, _ = encode(push.NewProblem(push.CodeInternal, "the answer could not be written"))
 	}
-	if w.Header().Get("Content-Type") == "" {
-		w.Header().Set("Content-Type", "application/json")
+	JSONText(w, status, body)
+}
+
+// JSONText answers with status and body, which is JSON and ends with a new line.
+// Headers set before are kept.
+func JSONText(w http.ResponseWriter, status int, body []byte) {
+	h := w.Header()
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/json")
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	w.Write(body) // a client that left hears nothing, and needs nothing
 }

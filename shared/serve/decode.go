@@ -26,6 +26,13 @@ func Body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *push.Pr
 		w.Header().Set("Connection", "close")
 		return nil, tooLarge(limit)
 	}
+	if n := r.ContentLength; n >= 0 && n <= readAtOnce {
+		body := make([]byte, n)
+		if _, err := io.ReadFull(r.Body, body); err != nil {
+			return nil, endedEarly()
+		}
+		return body, nil
+	}
 	var read bytes.Buffer
 	read.Grow(int(min(max(r.ContentLength, 0), readAtOnce)) + bytes.MinRead)
 	_, err := read.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
@@ -34,9 +41,13 @@ func Body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *push.Pr
 		return nil, tooLarge(limit)
 	}
 	if err != nil {
-		return nil, push.NewProblem(push.CodeBadRequest, "the body ended early or came too slowly")
+		return nil, endedEarly()
 	}
 	return read.Bytes(), nil
+}
+
+func endedEarly() *push.Problem {
+	return push.NewProblem(push.CodeBadRequest, "the body ended early or came too slowly")
 }
 
 func tooLarge(limit int64) *push.Problem {

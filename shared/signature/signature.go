@@ -29,6 +29,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -65,7 +66,18 @@ const (
 
 // Keys are the secrets of one scheme of trust, newest first.
 type Keys struct {
-	keys [][]byte
+	keys []key
+}
+
+// A key is one secret, and hashes that were made with it: to make one costs as much
+// as to hash a request.
+type key struct {
+	secret []byte
+	hashes *sync.Pool // of hash.Hash
+}
+
+func newKey(secret []byte) key {
+	return key{secret, &sync.Pool{New: func() any { return hmac.New(sha256.New, secret) }}}
 }
 
 // ParseKeys reads secrets, newest first: "whsec_" and base64, or any other text
@@ -84,7 +96,7 @@ func ParseKeys(secrets []string) (Keys, error) {
 		if len(raw) < minSecret {
 			return Keys{}, fmt.Errorf("signing secret %d is %d bytes long, less than %d", i+1, len(raw), minSecret)
 		}
-		k.keys = append(k.keys, raw)
+		k.keys = append(k.keys, newKey(raw))
 	}
 	return k, nil
 }
@@ -110,11 +122,16 @@ func (k Keys) String() string { return fmt.Sprintf("[%d keys]", len(k.keys)) }
 func (k Keys) GoString() string { return k.String() }
 
 // sum returns the base64 signature of one request by one key.
-func sum(key []byte, id, timestamp string, body []byte) []byte {
-	raw := mac(sha256.New, key, []byte(id+"."+timestamp+"."), body)
-	signature := make([]byte, base64.StdEncoding.EncodedLen(len(raw)))
-	base64.StdEncoding.Encode(signature, raw)
-	return signature
+func (k key) sum(id, timestamp string, body []byte) []byte {
+	h := k.hashes.Get().(hash.Hash)
+	defer k.hashes.Put(h)
+	h.Reset()
+	b := make([]byte, 0, len(id)+len(timestamp)+2+sha256.Size)
+	b = append(append(append(append(b, id...), '.'), timestamp...), '.')
+	h.Write(b)
+	h.Write(body)
+	raw := h.Sum(b[len(b):])
+	return base64.StdEncoding.AppendEncode(make([]byte, 0, base64.StdEncoding.EncodedLen(len(raw))), raw)
 }
 
 // mac returns the HMAC of parts, one behind the other.
@@ -144,7 +161,7 @@ func (s *Signer) Sign(h http.Header, id string, now time.Time, body []byte) erro
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	signatures := make([]string, len(s.keys.keys))
 	for i, key := range s.keys.keys {
-		signatures[i] = version + "," + string(sum(key, id, timestamp, body))
+		signatures[i] = version + "," + string(key.sum(id, timestamp, body))
 	}
 	h.Set(HeaderID, id)
 	h.Set(HeaderTimestamp, timestamp)
@@ -224,7 +241,7 @@ func (v *Verifier) matches(id, timestamp, signatures string, body []byte) bool {
 	given = given[:min(len(given), maxSignatures)]
 	matched := false
 	for _, key := range v.keys.keys {
-		want := sum(key, id, timestamp, body)
+		want := key.sum(id, timestamp, body)
 		for _, g := range given {
 			if signature, ok := strings.CutPrefix(g, version+","); ok && hmac.Equal([]byte(signature), want) {
 				matched = true

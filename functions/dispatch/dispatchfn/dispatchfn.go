@@ -208,6 +208,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for i, p := range h.Dispatch(r.Context(), messages, req.Again) {
 		answer.Results[i].Problem = p
 	}
+	if text, ok := appendAnswer(nil, &answer); ok {
+		serve.JSONText(w, http.StatusOK, text)
+		return
+	}
 	serve.JSON(w, http.StatusOK, answer)
 }
 

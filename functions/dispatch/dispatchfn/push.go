@@ -26,20 +26,15 @@ func (b *batch) push(ctx context.Context, todo []int) {
 	if len(parcels) == 0 {
 		return
 	}
-	bare := make([]push.Message, len(b.messages))
-	for i, m := range b.messages {
-		bare[i] = *m
-		bare[i].To = push.Recipients{}
-	}
 	if len(parcels) == 1 {
-		b.deliver(ctx, parcels[0], bare)
+		b.deliver(ctx, parcels[0])
 		return
 	}
 	var g errgroup.Group
 	g.SetLimit(b.h.cfg.Fanout)
 	for _, p := range parcels {
 		g.Go(func() error {
-			b.deliver(ctx, p, bare)
+			b.deliver(ctx, p)
 			return nil
 		})
 	}
@@ -72,7 +67,7 @@ func (b *batch) parcels(todo []int) []*parcel {
 // deliver brings one parcel to its node, if that is alive, and removes routes
 // that the node, or its successor at the address, says are stale. A lease that
 // is gone and a failure on the way say nothing about routes.
-func (b *batch) deliver(ctx context.Context, p *parcel, bare []push.Message) {
+func (b *batch) deliver(ctx context.Context, p *parcel) {
 	h := b.h
 	began := time.Now()
 	owed, skip := h.misses.of(p.node, began)
@@ -89,7 +84,7 @@ func (b *batch) deliver(ctx context.Context, p *parcel, bare []push.Message) {
 		h.unpushed(pushNoLease, len(p.places))
 		return
 	}
-	req := b.request(p, bare)
+	req := b.request(p)
 	req.Beat = owed
 	deadline, cancel := context.WithTimeout(ctx, h.cfg.PushTime)
 	answer, err := h.nodes.Deliver(deadline, p.node, req)
@@ -122,19 +117,18 @@ func (b *batch) deliver(ctx context.Context, p *parcel, bare []push.Message) {
 }
 
 // request returns what the node of p gets: each message once, in the order of
-// their places.
-func (b *batch) request(p *parcel, bare []push.Message) push.DeliverRequest {
+// their places, which is that of the messages, and without its recipients.
+func (b *batch) request(p *parcel) push.DeliverRequest {
 	req := push.DeliverRequest{Entries: make([]push.DeliverEntry, len(p.places))}
-	index := make(map[int]int)
+	last := -1
 	for n, i := range p.places {
 		pl := &b.places[i]
-		at, ok := index[pl.message]
-		if !ok {
-			at = len(req.Messages)
-			index[pl.message] = at
-			req.Messages = append(req.Messages, bare[pl.message])
+		if pl.message != last {
+			last = pl.message
+			req.Messages = append(req.Messages, *b.messages[last])
+			req.Messages[len(req.Messages)-1].To = push.Recipients{}
 		}
-		req.Entries[n] = push.DeliverEntry{Channel: pl.channel, Offset: pl.at.Offset, Prev: pl.at.Prev, Message: at}
+		req.Entries[n] = push.DeliverEntry{Channel: pl.channel, Offset: pl.at.Offset, Prev: pl.at.Prev, Message: len(req.Messages) - 1}
 	}
 	return req
 }
