@@ -42,6 +42,7 @@ type client struct {
 	lingering int32    // above 0: how many bytes are still read, for the peer's sake
 	intake    uint8    // the number of the intake where gorilla reads what an event loop brings
 	refused   bool     // connect was answered with an error; nothing more is heard
+	unread    bool     // more may be on the socket that will not be announced
 	framePing bool     // pings are WebSocket ping frames, not protocol pings
 
 	frameSince atomic.Int64 // when a frame began that is not whole yet, in ns of Unix time; 0: none

@@ -201,6 +201,7 @@ type newcomer struct {
 	// Owned by whoever reads.
 	said    []byte
 	refused bool // it was answered, and is to go
+	unread  bool // more may be on the socket that will not be announced
 }
 
 // Drained does nothing.
@@ -222,6 +223,7 @@ func (c *newcomer) Readable(buf []byte) {
 			c.close()
 			return
 		}
+		c.unread = err == nil && more
 		if n > 0 && !c.refused && c.hear(buf[:n]) {
 			return
 		}
@@ -289,7 +291,7 @@ func (c *newcomer) open(r *http.Request) {
 		c.sock.Close()
 		return
 	}
-	a := &frontAnswer{sock: c.sock, header: make(http.Header)}
+	a := &frontAnswer{sock: c.sock, unread: c.unread}
 	c.front.serve(a, r)
 	if a.taken {
 		if a.next != nil {
@@ -350,7 +352,8 @@ func (c *heardConn) Read(p []byte) (int, error) {
 // the handler has returned, unless the handler takes the connection over.
 type frontAnswer struct {
 	sock   *loop.Socket
-	header http.Header
+	unread bool        // more may be on the socket that will not be announced
+	header http.Header // nil: nobody asked for it
 	status int
 	body   []byte
 	taken  bool
@@ -364,7 +367,12 @@ type frontConn struct {
 }
 
 // Header returns the header that will be sent (http.ResponseWriter).
-func (a *frontAnswer) Header() http.Header { return a.header }
+func (a *frontAnswer) Header() http.Header {
+	if a.header == nil {
+		a.header = make(http.Header)
+	}
+	return a.header
+}
 
 // WriteHeader sets the status; the first one counts (http.ResponseWriter).
 func (a *frontAnswer) WriteHeader(status int) {
@@ -389,12 +397,13 @@ func (a *frontAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // bytes returns the whole answer, after which the connection is closed.
 func (a *frontAnswer) bytes() []byte {
 	a.WriteHeader(http.StatusOK)
-	a.header.Set("Connection", "close")
-	a.header.Set("Content-Length", strconv.Itoa(len(a.body)))
-	a.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	h := a.Header()
+	h.Set("Connection", "close")
+	h.Set("Content-Length", strconv.Itoa(len(a.body)))
+	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	b := &bytes.Buffer{}
 	fmt.Fprintf(b, "HTTP/1.1 %d %s\r\n", a.status, http.StatusText(a.status))
-	_ = a.header.Write(b) // a buffer takes all
+	_ = h.Write(b) // a buffer takes all
 	b.WriteString("\r\n")
 	return slices.Concat(b.Bytes(), a.body)
 }

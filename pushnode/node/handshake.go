@@ -105,7 +105,7 @@ func (n *Node) open(c *client, ws *websocket.Conn, answer *frontAnswer) {
 	if s, ok := c.sock.(pollSocket); ok {
 		if answer != nil {
 			s.Handover(c)
-			answer.next = c.readOn
+			c.unread, answer.next = answer.unread, c.readOn
 			return
 		}
 		if err := n.poller.Watch(s.Socket, c); err != nil {

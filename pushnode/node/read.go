@@ -58,10 +58,12 @@ func (c *client) read(buf []byte, mayBlock bool) {
 	s := c.sock.(pollSocket).Socket
 	for reads := 0; ; reads++ {
 		if reads == readsInTurn && !mayBlock {
+			c.unread = true
 			c.node.work(c.readOn)
 			return
 		}
 		n, more, err := s.Read(buf)
+		c.unread = err == nil && more // for whoever it is handed over to
 		if err != nil && !errors.Is(err, loop.ErrWouldBlock) {
 			c.end()
 			return
@@ -78,20 +80,33 @@ func (c *client) read(buf []byte, mayBlock bool) {
 		if err == nil && more {
 			continue
 		}
-		switch s.Yield() {
-		case loop.Over:
-			return
-		case loop.Closed:
-			c.end()
+		if !c.yield(s) {
 			return
 		}
 	}
 }
 
-// readOn reads on a goroutine of its own, beginning with what is kept.
+// yield gives the right to read back, and reports whether there is reason to read
+// on instead. If not, the client is not the caller's any more.
+func (c *client) yield(s *loop.Socket) bool {
+	switch s.Yield() {
+	case loop.Over:
+		return false
+	case loop.Closed:
+		c.end()
+		return false
+	}
+	return true
+}
+
+// readOn reads on a goroutine of its own, beginning with what is kept. The socket
+// is read only if something is known to be there, or came meanwhile.
 func (c *client) readOn() {
 	if c.take(nil, true) == ended {
 		c.end()
+		return
+	}
+	if !c.unread && !c.yield(c.sock.(pollSocket).Socket) {
 		return
 	}
 	buf := readBuffers.Get().(*[]byte)
