@@ -146,10 +146,10 @@ func (c *client) run(ws *websocket.Conn) error {
 	}
 }
 
-// aside runs f on another goroutine and waits for it.
+// aside runs f, which ends by itself, on another goroutine and waits for it.
 func (c *client) aside(f func()) {
 	done := make(chan struct{})
-	c.node.spawn(func() {
+	c.node.work(func() {
 		defer close(done)
 		f()
 	})
