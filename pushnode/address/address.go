@@ -82,14 +82,18 @@ func (f *Finder) fromECS(ctx context.Context) (string, error) {
 	defer cancel()
 	pause := time.NewTicker(metadataPause)
 	defer pause.Stop()
+	var why error // not that time is up, which says nothing, if there is anything else to say
 	for {
 		ip, err := f.askECS(ctx)
 		if err == nil || errors.Is(err, errHostNetwork) || errors.Is(err, errBridge) {
 			return ip, err
 		}
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
 		select {
 		case <-ctx.Done():
-			return "", err
+			return "", why
 		case <-pause.C:
 		}
 	}
