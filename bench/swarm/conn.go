@@ -243,7 +243,9 @@ func (s *Swarm) take(c *conn, f frame) error {
 	} else if pong := s.cfg.Dialect.Pong; pong != nil {
 		if answer := pong(payload); answer != nil {
 			s.out = appendFrame(s.out[:0], opText, answer)
-			return c.write(s.out)
+			if err := c.write(s.out); err != nil {
+				return err
+			}
 		}
 	}
 	s.count(c, payload)

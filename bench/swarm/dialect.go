@@ -27,8 +27,8 @@ type Dialect struct {
 	// with every frame until it says ready. What it returns is sent. Nil means
 	// that an answered upgrade is a ready connection.
 	Greet func(c *Client, payload []byte) (answer []byte, ready bool)
-	// Pong returns what answers payload if that is the dialect's own ping, else
-	// nil.
+	// Pong returns what answers payload if the dialect's own ping is in it, else
+	// nil. There may be messages beside it.
 	Pong func(payload []byte) []byte
 	// Locate takes the client's position out of a payload.
 	Locate func(c *Client, payload []byte)
@@ -54,6 +54,11 @@ var (
 	connectReply = []byte(`"connect":{`)
 	errorReply   = []byte(`"error":{`)
 	emptyObject  = []byte(`{}`)
+
+	// A ping is an empty object on a line of its own, of the several that a frame
+	// may have. JSON keeps newlines out of strings.
+	pingFirst = []byte("{}\n")
+	pingLater = []byte("\n{}")
 )
 
 // Centrifugo is the JSON form of the Centrifugo client protocol: ours. With
@@ -75,7 +80,7 @@ func Centrifugo(handshakeToken bool) Dialect {
 			return nil, bytes.Contains(payload, connectReply) && !bytes.Contains(payload, errorReply)
 		},
 		Pong: func(payload []byte) []byte {
-			if len(payload) == 2 && bytes.Equal(payload, emptyObject) {
+			if bytes.HasPrefix(payload, pingFirst) || bytes.Contains(payload, pingLater) || bytes.Equal(payload, emptyObject) {
 				return emptyObject
 			}
 			return nil

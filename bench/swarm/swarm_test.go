@@ -145,19 +145,22 @@ func TestSwarmPongs(t *testing.T) {
 	if err := s.Connect(ctx); err != nil {
 		t.Fatal(err)
 	}
-	srv.mu.Lock()
-	err = srv.conns[0].WriteMessage(websocket.TextMessage, []byte("{}"))
-	srv.mu.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case got := <-srv.pongs:
-		if got != "{}" {
-			t.Errorf("a ping is answered %q, want {}", got)
+	pings := []string{"{}", "{}\n{\"push\":{}}", "{\"push\":{}}\n{}", "{\"push\":{}}\n{}\n{\"push\":{}}"}
+	for _, ping := range pings {
+		srv.mu.Lock()
+		err = srv.conns[0].WriteMessage(websocket.TextMessage, []byte(ping))
+		srv.mu.Unlock()
+		if err != nil {
+			t.Fatal(err)
 		}
-	case <-ctx.Done():
-		t.Error("a ping is not answered")
+		select {
+		case got := <-srv.pongs:
+			if got != "{}" {
+				t.Errorf("%q is answered %q, want {}", ping, got)
+			}
+		case <-ctx.Done():
+			t.Fatalf("the ping in %q is not answered", ping)
+		}
 	}
 }
 
