@@ -39,7 +39,8 @@ type desk struct {
 	oldest   *question // of those without answer
 	youngest *question
 	waiting  []*question // to go together, in the order in which they came
-	alone    []*question // to go by themselves; before those that wait
+	alone    []*question // to go by themselves
+	aloneNow bool        // the last request taken was of one that goes by itself
 	requests int         // under way
 	apart    time.Time   // until when all go by themselves
 	gathered *time.Timer // tells that the first has waited long enough; nil: none is set
@@ -123,11 +124,14 @@ func (d *desk) start(longEnough bool) {
 		if len(d.alone) == 0 && d.requests > 0 && !longEnough && len(d.waiting) < push.MaxTokens {
 			break
 		}
+		waited := len(d.waiting)
 		questions := d.take()
 		if questions == nil {
 			return
 		}
-		longEnough = false
+		if len(d.waiting) < waited {
+			longEnough = false
+		}
 		d.requests++
 		d.running.Go(func() { d.work(questions) })
 	}
@@ -170,9 +174,26 @@ func (d *desk) work(questions []*question) {
 	}
 }
 
-// take returns what is to go with the next request, nil if nothing waits. d.mu
-// is held.
+// take returns what is to go with the next request, nil if nothing waits. Those
+// that go by themselves and those that go together take turns: however many there
+// are of the one kind, and however long Auth takes for them, the others get on.
+// d.mu is held.
 func (d *desk) take() []*question {
+	if d.aloneNow {
+		if questions := d.takeTogether(); questions != nil {
+			d.aloneNow = false
+			return questions
+		}
+	}
+	if questions := d.takeAlone(); questions != nil {
+		d.aloneNow = true
+		return questions
+	}
+	d.aloneNow = false
+	return d.takeTogether()
+}
+
+func (d *desk) takeAlone() []*question {
 	for len(d.alone) > 0 {
 		q := d.alone[0]
 		d.alone[0] = nil
@@ -183,6 +204,10 @@ func (d *desk) take() []*question {
 			return []*question{q}
 		}
 	}
+	return nil
+}
+
+func (d *desk) takeTogether() []*question {
 	var questions []*question
 	n, size := 0, 0
 	for _, q := range d.waiting {

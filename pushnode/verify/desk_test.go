@@ -375,3 +375,34 @@ func benchmarkFresh(b *testing.B, h http.Handler) {
 		}
 	})
 }
+
+// TestTakingTurns has tokens that go alone take every request for long, and more
+// of them wait than can ever be asked: those that go together get on.
+func TestTakingTurns(t *testing.T) {
+	a := newAuth(t)
+	v, _ := newVerifier(t, Config{Parallel: 2}, a)
+	step := make(chan struct{})
+	a.set(func(w http.ResponseWriter, _ *http.Request) { <-step; serve.JSON(w, 200, push.Identity{User: "1"}) })
+	alone := verifyAll(t, v, names(" ", 50)...) // not plain: each goes by itself
+	waitOpen(t, v, 50)
+	<-a.arrived
+	<-a.arrived
+	together := verifyAll(t, v, names("good", 20)...)
+	waitOpen(t, v, 70)
+	step <- struct{}{} // one request is free, of which the next may be alone
+	step <- struct{}{}
+	for range 20 {
+		if o := <-together; o.err != nil {
+			t.Error(o.err)
+		}
+	}
+	if left := 50 - len(alone); left < 40 {
+		t.Errorf("%d that go alone are left, want nearly all", left)
+	}
+	close(step)
+	for range 50 {
+		if o := <-alone; o.err != nil {
+			t.Error(o.err)
+		}
+	}
+}

@@ -51,6 +51,7 @@ type jwks struct {
 	fetchedAt time.Time     // zero: never
 	flight    chan struct{} // closed when the fetch under way has ended; nil: none is
 	err       error         // of the last fetch
+	turn      time.Time     // when findSome last sent somebody to find
 }
 
 func newJWKS(address string, client *http.Client, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*jwks, error) {
@@ -83,7 +84,7 @@ func (j *jwks) find(ctx context.Context, kid string) ([]Key, error) {
 	return nil, nil
 }
 
-// findNow is find without waiting: where find would ask, its error is
+// findNow is find without waiting: where find would have to ask, its error is
 // [ErrNotNow].
 func (j *jwks) findNow(kid string) ([]Key, error) {
 	keys, fresh, busy := j.look(kid)
@@ -91,6 +92,29 @@ func (j *jwks) findNow(kid string) ([]Key, error) {
 		return keys, nil
 	}
 	return nil, ErrNotNow
+}
+
+// findSome is findNow for one of many: of those who want a key that is known, but
+// not fresh, one in each jwksPause is told [ErrNotNow], who then comes to find; the
+// others need not wait for what may be away.
+func (j *jwks) findSome(kid string) ([]Key, error) {
+	keys, _, _ := j.look(kid)
+	if now, err := j.findNow(kid); err == nil || len(keys) == 0 || j.isTurn() {
+		return now, err
+	}
+	return keys, nil
+}
+
+// isTurn reports true once in each jwksPause.
+func (j *jwks) isTurn() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := j.now()
+	if now.Sub(j.turn) < jwksPause && !now.Before(j.turn) {
+		return false
+	}
+	j.turn = now
+	return true
 }
 
 // look returns the cached keys of kid that still count, whether the cache is

@@ -325,3 +325,26 @@ func FuzzParseJWKS(f *testing.F) {
 		}
 	})
 }
+
+// While the issuer is away, what it last said judges tokens at once, but for one
+// now and then that goes to look whether it is back.
+func TestJWKSAwayJudgesNow(t *testing.T) {
+	is := newIssuer(t)
+	v, c := jwksVerifier(t, is)
+	is.set(set(jwk(t, "a", pairs()["RS256"], nil)), 200)
+	wantVerify(t, v, token(t, "RS256", "a"), nil)
+	is.set("gone", 503)
+	c.advance(jwksFresh + time.Second)
+	for round := range 2 {
+		for n := range 20 {
+			_, err := v.VerifyNow(token(t, "RS256", "a"))
+			if want := n == 0; errors.Is(err, ErrNotNow) != want {
+				t.Errorf("round %d, token %d: %v", round, n, err)
+			}
+		}
+		c.advance(jwksPause)
+	}
+	if _, err := v.VerifyNow(token(t, "ES256", "b")); !errors.Is(err, ErrNotNow) {
+		t.Errorf("a kid that is not known is judged: %v", err)
+	}
+}

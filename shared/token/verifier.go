@@ -86,7 +86,7 @@ func (v *Verifier) Verify(ctx context.Context, text string) (push.Identity, erro
 // VerifyNow is Verify for who cannot wait: where a key would have to be fetched,
 // its error wraps [ErrNotNow].
 func (v *Verifier) VerifyNow(text string) (push.Identity, error) {
-	return v.verify(text, func(kid string) ([]Key, error) { return v.jwks.findNow(kid) })
+	return v.verify(text, func(kid string) ([]Key, error) { return v.jwks.findSome(kid) })
 }
 
 // A finder finds the keys of a kid that is not among those of the configuration.
