@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -166,7 +167,9 @@ func (c *client) takeDevice(data []byte) error {
 	if d.Device.Check() != nil {
 		return errBadRequest
 	}
+	c.mu.Lock() // the sweep looks at it
 	c.device = d.Device
+	c.mu.Unlock()
 	return nil
 }
 
@@ -179,7 +182,7 @@ func (n *Node) lifetime(identity push.Identity) (expires bool, ttl uint32) {
 	}
 	left := identity.ExpiresAt.Sub(n.now())
 	left -= min(5*time.Second, left/10)
-	return true, uint32(max(1, left/time.Second))
+	return true, uint32(min(max(1, left/time.Second), math.MaxUint32))
 }
 
 // loadCursors returns how far the client's device has come, by channel; empty

@@ -23,7 +23,7 @@ func (m moment) since(earlier moment) time.Duration { return time.Duration(m - e
 // rights are what a client's token gave it besides its name: what of an identity
 // a connection needs for as long as it lasts.
 type rights struct {
-	expires, issued int64     // Unix time in ns, by the cluster's clock; 0: none
+	expires, issued int64     // Unix time in ms, by the cluster's clock; 0: none
 	token           string    // its id
 	few             *[]string // the topics; nil: none
 }
@@ -35,10 +35,10 @@ func rightsOf(id *push.Identity) rights {
 		r.few = &topics // not what id has besides
 	}
 	if !id.ExpiresAt.IsZero() {
-		r.expires = id.ExpiresAt.UnixNano()
+		r.expires = id.ExpiresAt.UnixMilli()
 	}
 	if !id.IssuedAt.IsZero() {
-		r.issued = id.IssuedAt.UnixNano()
+		r.issued = id.IssuedAt.UnixMilli()
 	}
 	return r
 }
@@ -56,7 +56,7 @@ func (r *rights) topics() []string {
 func (c *client) coveredBy(r *push.Revocation) bool {
 	id := push.Identity{User: c.user, TokenID: c.rights.token}
 	if c.rights.issued != 0 {
-		id.IssuedAt = time.Unix(0, c.rights.issued)
+		id.IssuedAt = time.UnixMilli(c.rights.issued)
 	}
 	return r.Covers(&id)
 }

@@ -350,6 +350,22 @@ func TestExpiredTokenIsAnOrdinaryError(t *testing.T) {
 	}
 }
 
+// A token may end in the year 9999, which is as good as never.
+func TestTokenEndsInFarFuture(t *testing.T) {
+	c := newCluster(t, node.Config{PingInterval: time.Second}, 1)
+	c.tokens.mu.Lock()
+	c.tokens.expires = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	c.tokens.mu.Unlock()
+	a := dial(t, c.nodes[0], "")
+	if r := a.connect("short-42", ""); !r.Expires || r.Ttl < 1<<31 {
+		t.Errorf("connect says expires %v, ttl %d, want true and more than 68 years", r.Expires, r.Ttl)
+	}
+	_ = a.ws.SetReadDeadline(time.Now().Add(10 * time.Second)) // fails on a closed connection alone
+	if _, frame, err := a.ws.ReadMessage(); err != nil || string(frame) != "{}" {
+		t.Errorf("after connect comes %q, %v; want a ping, for no sweep found anything to end", frame, err)
+	}
+}
+
 func TestTokenEndsAndIsRefreshed(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
 	c.tokens.mu.Lock()

@@ -152,7 +152,7 @@ func (c *client) tick(now time.Time) (due moment) {
 	c.mu.Unlock()
 	left := time.Duration(math.MaxInt64)
 	if expires != 0 {
-		left = time.Duration(expires - c.node.now().UnixNano())
+		left = time.UnixMilli(expires).Sub(c.node.now()) // at most what a Duration holds
 	}
 	switch {
 	case refused != 0:

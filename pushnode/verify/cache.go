@@ -34,18 +34,18 @@ type cache struct {
 type cached struct {
 	user            push.UserID
 	token           string         // its id
-	expires, issued int64          // Unix time in ns; 0: none
-	until           int64          // when it counts no more, likewise
+	expires, issued int64          // Unix time in ms, which is what tokens have; 0: none
+	until           int64          // when it counts no more, in ns
 	whole           *push.Identity // nil where there is nothing besides
 }
 
 func newCached(id *push.Identity, until time.Time) *cached {
 	c := &cached{user: id.User, token: id.TokenID, until: until.UnixNano()}
 	if !id.ExpiresAt.IsZero() {
-		c.expires = id.ExpiresAt.UnixNano()
+		c.expires = id.ExpiresAt.UnixMilli()
 	}
 	if !id.IssuedAt.IsZero() {
-		c.issued = id.IssuedAt.UnixNano()
+		c.issued = id.IssuedAt.UnixMilli()
 	}
 	if len(id.Channels) > 0 || len(id.Topics) > 0 || len(id.Info) > 0 {
 		whole := *id
@@ -60,10 +60,10 @@ func (c *cached) identity() push.Identity {
 	}
 	id := push.Identity{User: c.user, TokenID: c.token}
 	if c.expires != 0 {
-		id.ExpiresAt = time.Unix(0, c.expires).UTC()
+		id.ExpiresAt = time.UnixMilli(c.expires).UTC()
 	}
 	if c.issued != 0 {
-		id.IssuedAt = time.Unix(0, c.issued).UTC()
+		id.IssuedAt = time.UnixMilli(c.issued).UTC()
 	}
 	return id
 }

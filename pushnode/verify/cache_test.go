@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,23 @@ func TestTidy(t *testing.T) {
 		c.tidy(now.Add(tt.after))
 		if got := len(c.young) + len(c.old); got != tt.left {
 			t.Errorf("after %s %d answers are kept, want %d", tt.after, got, tt.left)
+		}
+	}
+}
+
+// A token may end long after what a Unix time in ns can tell.
+func TestKeptIsWhatWasKept(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, id := range map[string]push.Identity{
+		"no end":   {User: "1", TokenID: "t"},
+		"soon":     {User: "1", ExpiresAt: now.Add(time.Hour), IssuedAt: now.Add(-1500 * time.Millisecond)},
+		"for ever": {User: "1", ExpiresAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), IssuedAt: now},
+		"more":     {User: "1", Channels: []push.Channel{"news"}, ExpiresAt: time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		c := newCache(10, time.Minute)
+		c.keep(sum(name), 0, id, now)
+		if got, _, ok := c.find(sum(name), now.Add(time.Second)); !ok || !reflect.DeepEqual(got, id) {
+			t.Errorf("%s: found %+v, %v; want %+v", name, got, ok, id)
 		}
 	}
 }
