@@ -29,8 +29,8 @@ type client struct {
 
 	// Fixed by Node.open.
 	node   *Node
-	id     uuid.UUID // the connection's id, as clients see it
-	device push.Device
+	id     uuid.UUID   // the connection's id, as clients see it
+	device push.Device // written under mu by connect, where the handshake named none
 
 	// Fixed by Node.enroll, before the client's first subscription; "" before.
 	user push.UserID
@@ -181,6 +181,11 @@ func (c *client) runByGorilla(ws *websocket.Conn) error {
 	for {
 		messageType, message, err := c.readMessage(ws)
 		if errors.Is(err, websocket.ErrReadLimit) {
+			c.flush()
+			select { // until the peer has been told, which gorilla has written
+			case <-c.idle():
+			case <-time.After(c.node.cfg.CloseTimeout):
+			}
 			c.sock.(*socket).linger(c.node.cfg.CloseTimeout)
 		}
 		if err != nil {

@@ -170,6 +170,15 @@ func (c *client) takeWriting() {
 	c.write()
 }
 
+// flush has what gorilla wrote by itself go out, where a goroutine must see to
+// that (TLS). It does not wait.
+func (c *client) flush() {
+	if c.sock.waiting() {
+		c.wmu.Lock()
+		c.takeWriting()
+	}
+}
+
 // write owns the writing side until nothing is due. Where the socket is full,
 // whoever sees it drained goes on.
 func (c *client) write() {

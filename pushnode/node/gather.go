@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"pushcluster/shared/store"
@@ -32,6 +34,7 @@ type gatherer[K comparable, V any] struct {
 // An asked is one caller's key. Who asks writes value and err, and then closes
 // done.
 type asked[K comparable, V any] struct {
+	ctx   context.Context // the caller's; once it has ended nobody waits for an answer
 	key   K
 	value V // zero where there is no answer
 	err   error
@@ -45,7 +48,7 @@ func newGatherer[K comparable, V any](ctx context.Context, work func(func()), as
 // of returns the answer for key, as the store had it at some time after the call
 // began. When too much waits, it refuses at once with [store.ErrUnavailable].
 func (g *gatherer[K, V]) of(ctx context.Context, key K) (V, error) {
-	a := &asked[K, V]{key: key, done: make(chan struct{})}
+	a := &asked[K, V]{ctx: ctx, key: key, done: make(chan struct{})}
 	if err := g.enter(a); err != nil {
 		return a.value, err
 	}
@@ -62,6 +65,9 @@ func (g *gatherer[K, V]) of(ctx context.Context, key K) (V, error) {
 func (g *gatherer[K, V]) enter(a *asked[K, V]) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if len(g.waiting) >= questionsWait {
+		g.waiting = slices.DeleteFunc(g.waiting, (*asked[K, V]).dropped)
+	}
 	if len(g.waiting) >= questionsWait {
 		return fmt.Errorf("%w: %d questions wait", store.ErrUnavailable, len(g.waiting))
 	}
@@ -86,6 +92,10 @@ func (g *gatherer[K, V]) run() {
 			keys[i] = a.key
 		}
 		values, err := g.ask(g.ctx, keys)
+		if err != nil && len(keys) > 1 && !errors.Is(err, store.ErrUnavailable) && g.ctx.Err() == nil {
+			g.askEach(batch) // one of them may be the cause, and the others are not to suffer
+			continue
+		}
 		for _, a := range batch {
 			a.value, a.err = values[a.key], err
 			close(a.done)
@@ -93,17 +103,46 @@ func (g *gatherer[K, V]) run() {
 	}
 }
 
-// next returns what the next question takes; when that is nothing, whoever asks
-// has ended.
+// askEach asks for each key by itself.
+func (g *gatherer[K, V]) askEach(batch []*asked[K, V]) {
+	for _, a := range batch {
+		if a.dropped() {
+			continue
+		}
+		values, err := g.ask(g.ctx, []K{a.key})
+		a.value, a.err = values[a.key], err
+		close(a.done)
+	}
+}
+
+// next returns what the next question takes, without those whose callers have
+// left: else, where more comes than the store can answer, all answers would be
+// for nobody. When it is nothing, whoever asks has ended.
 func (g *gatherer[K, V]) next() []*asked[K, V] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := min(len(g.waiting), questionKeys)
-	batch := g.waiting[:n:n]
+	var batch []*asked[K, V]
+	n := 0
+	for ; n < len(g.waiting) && len(batch) < questionKeys; n++ {
+		if a := g.waiting[n]; !a.dropped() {
+			batch = append(batch, a)
+		}
+	}
+	clear(g.waiting[:n])
 	g.waiting = g.waiting[n:]
-	if n == 0 {
+	if len(batch) == 0 {
 		g.running--
 		g.waiting = nil
 	}
 	return batch
+}
+
+// dropped reports whether a's caller waits no more, and then ends a.
+func (a *asked[K, V]) dropped() bool {
+	if a.ctx.Err() == nil {
+		return false
+	}
+	a.err = a.ctx.Err()
+	close(a.done)
+	return true
 }

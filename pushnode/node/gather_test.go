@@ -59,7 +59,7 @@ type outcome struct {
 // call asks for key in a goroutine, and returns once the key waits.
 func call(t *testing.T, g *gatherer[int, string], key int, to chan<- outcome) {
 	t.Helper()
-	a := &asked[int, string]{key: key, done: make(chan struct{})}
+	a := &asked[int, string]{ctx: t.Context(), key: key, done: make(chan struct{})}
 	if err := g.enter(a); err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestGatherer(t *testing.T) {
 	if keys := <-s.asked; !slices.Equal(keys, []int{10, 11, 12, 13, 14}) {
 		t.Errorf("the question after that asks for %v, want 10 to 14", keys)
 	}
-	away := errors.New("away")
+	away := fmt.Errorf("%w: away", store.ErrUnavailable)
 	s.let <- nil
 	for key, o := range collect(questionsAtOnce) {
 		if o.value != fmt.Sprint("v", key) || o.err != nil {
@@ -135,5 +135,49 @@ func TestGathererBounds(t *testing.T) {
 	cancel()
 	if _, err := g.of(ended, 1); !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller whose context has ended gets %v", err)
+	}
+}
+
+// Nobody is asked for who has left, and one key that spoils a question is asked
+// for by itself.
+func TestGathererSparesTheOthers(t *testing.T) {
+	g, s := newStalled(t)
+	got := make(chan outcome)
+	for i := range questionsAtOnce {
+		call(t, g, 2*i, got)
+		<-s.asked
+	}
+	leaving, leave := context.WithCancel(t.Context())
+	for key := 100; key < 110; key++ {
+		if err := g.enter(&asked[int, string]{ctx: leaving, key: key, done: make(chan struct{})}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave()
+	for key := 10; key < 13; key++ {
+		call(t, g, key, got)
+	}
+	s.let <- nil
+	if keys := <-s.asked; !slices.Equal(keys, []int{10, 11, 12}) {
+		t.Errorf("the question asks for %v, want 10 to 12: the others have left", keys)
+	}
+	s.let <- nil // of the other question under way at first
+	for range questionsAtOnce {
+		<-got
+	}
+	spoiled := errors.New("a document of another shape")
+	s.let <- spoiled
+	for _, want := range []int{10, 11, 12} {
+		if keys := <-s.asked; !slices.Equal(keys, []int{want}) {
+			t.Errorf("asked for %v, want %d alone", keys, want)
+		}
+		err := error(nil)
+		if want == 11 {
+			err = spoiled
+		}
+		s.let <- err
+		if o := <-got; o.key != want || !errors.Is(o.err, err) {
+			t.Errorf("key %d is answered %q, %v; want %d and %v", o.key, o.value, o.err, want, err)
+		}
 	}
 }

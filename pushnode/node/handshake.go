@@ -114,6 +114,7 @@ func (n *Node) open(c *client, ws *websocket.Conn, answer *frontAnswer) {
 		}
 		return
 	}
+	c.flush() // where the socket has TLS, the answer to the handshake waits
 	n.spawn(func() {
 		err := c.run(ws)
 		n.log.Debug("connection ended", "client", c.id.String(), "why", err)
