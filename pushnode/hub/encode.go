@@ -23,13 +23,20 @@ var errNoJSON = errors.New("the data is no JSON")
 // around is about how long a push is without its data, channel and texts.
 const around = 128
 
+// encodedSize returns about how long the push of e is in JSON, which is longer
+// than in Protobuf.
+func encodedSize(e *push.Entry) int {
+	m := e.Message
+	return around + len(m.Data) + len(e.Channel) + len(m.ID) + len(m.Event) + len(m.Trace)
+}
+
 // appendJSON appends the push of e as JSON, without newline.
 func appendJSON(b []byte, e *push.Entry) ([]byte, error) {
 	m := e.Message
 	if !json.Valid(m.Data) {
 		return b, errNoJSON
 	}
-	b = slices.Grow(b, around+len(m.Data)+len(e.Channel)+len(m.ID)+len(m.Event)+len(m.Trace))
+	b = slices.Grow(b, encodedSize(e))
 	b = appendString(append(b, `{"push":{"channel":`...), string(e.Channel))
 	b = append(b, `,"pub":{"data":`...)
 	b = appendLine(b, m.Data)

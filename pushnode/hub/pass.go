@@ -22,7 +22,8 @@ const (
 	maxWaiting      = 1024    // entries
 	maxWaitingBytes = 1 << 20 // of data
 
-	// groupBytes is about how much data one pass gives to a connection at once.
+	// groupBytes is about how long a frame is that one pass gives to a connection,
+	// unless one entry alone is longer.
 	groupBytes = 32 << 10
 )
 
@@ -103,18 +104,19 @@ func (ch *Channel) step() (more bool) {
 // there are connections that cannot be given it, and they count it.
 func (p *pass) take() *Publication {
 	n, size := 0, 0
-	for _, e := range p.waiting {
-		if n > 0 && (size+len(e.Message.Data) > groupBytes || !json.Valid(e.Message.Data)) {
+	for i := range p.waiting {
+		e := &p.waiting[i]
+		if n > 0 && (size+encodedSize(e) > groupBytes || !json.Valid(e.Message.Data)) {
 			break
 		}
-		size += len(e.Message.Data)
+		size += encodedSize(e)
+		p.bytes -= len(e.Message.Data)
 		if n++; n == 1 && len(p.waiting) > 1 && !json.Valid(e.Message.Data) {
 			break
 		}
 	}
 	group := newGroup(slices.Clone(p.waiting[:n]))
 	p.waiting = slices.Delete(p.waiting, 0, n)
-	p.bytes -= size
 	if p.room != nil {
 		close(p.room)
 		p.room = nil

@@ -87,6 +87,35 @@ func TestGroupIsEncodedAsItsEntries(t *testing.T) {
 	}
 }
 
+// A group is bounded by what is sent, not by the data alone: ids and names count.
+func TestGroupIsBounded(t *testing.T) {
+	var steps passes
+	h := hub.New(hub.Config{Pass: steps.keep, Wide: 1})
+	var conn longest
+	live(t, h, "news", &conn, 10)
+	for o := push.Offset(11); o <= 511; o++ {
+		e := entry("news", o, o-1)
+		e.Message.ID = push.MessageID(fmt.Sprintf("%0512d", o))
+		h.Deliver(e)
+	}
+	for steps.step() {
+	}
+	if conn.entries != 501 || conn.bytes > 40<<10 || conn.bytes < 16<<10 {
+		t.Errorf("given %d lines, at most %d bytes at once; want 501 and about 32 KiB", conn.entries, conn.bytes)
+	}
+}
+
+// longest is a client that notes how much it is given at once.
+type longest struct{ entries, bytes int }
+
+func (c *longest) Publish(p *hub.Publication) {
+	b, _ := p.JSON() // the data is JSON
+	c.entries += strings.Count(string(b), "\n") + 1
+	c.bytes = max(c.bytes, len(b))
+}
+
+func (c *longest) Omit(push.Channel, store.Omission) {}
+
 // encodes is a client that writes down the lines that it is given.
 type encodes struct {
 	lines  []string
