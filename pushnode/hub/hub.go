@@ -80,8 +80,11 @@ type Config struct {
 	// delivers to it need not: it returns at once and has step called, one call
 	// after another, until that reports false. Default nil: who delivers passes.
 	Pass func(step func() bool)
-	Wide int // from how many subscriptions on that is done; default 64
-	Step int // how many of them one step gives what there is; default 64
+	// Waited is told that somebody has to wait for room in a channel that is passed
+	// over. It must not block. Default nil.
+	Waited func()
+	Wide   int // from how many subscriptions on that is done; default 64
+	Step   int // how many of them one step gives what there is; default 64
 }
 
 // New returns an empty hub.

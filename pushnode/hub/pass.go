@@ -68,6 +68,9 @@ func (ch *Channel) lockWithRoom() {
 		}
 		room := ch.pass.room
 		ch.mu.Unlock()
+		if told := ch.hub.cfg.Waited; told != nil {
+			told()
+		}
 		<-room
 		ch.mu.Lock()
 	}

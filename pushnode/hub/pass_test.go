@@ -138,7 +138,8 @@ func TestDeliverWaitsForRoom(t *testing.T) {
 	const count = 3 * hub.MaxWaiting
 	var running sync.WaitGroup
 	begin := make(chan struct{})
-	h := hub.New(hub.Config{Wide: 1, Pass: func(step func() bool) {
+	waited := 0
+	h := hub.New(hub.Config{Wide: 1, Waited: func() { waited++ }, Pass: func(step func() bool) {
 		running.Go(func() {
 			<-begin
 			for step() {
@@ -154,6 +155,9 @@ func TestDeliverWaitsForRoom(t *testing.T) {
 		h.Deliver(entry("news", o, o-1))
 	}
 	running.Wait()
+	if waited == 0 {
+		t.Error("nobody was told that a delivery waited")
+	}
 	if len(conn.offsets) != count || !slices.IsSorted(conn.offsets) {
 		t.Errorf("given %d entries, sorted %t, want %d in order", len(conn.offsets), slices.IsSorted(conn.offsets), count)
 	}

@@ -25,6 +25,7 @@ type gatherer[K comparable, V any] struct {
 	ctx  context.Context                             // of the questions
 	work func(func())                                // has a goroutine that the node waits for do what ends by itself
 	ask  func(context.Context, []K) (map[K]V, error) // one question; a key without an answer is left out
+	lost func()                                      // told of each key that is not asked for
 
 	mu      sync.Mutex // guards what follows
 	running int        // goroutines that ask
@@ -41,8 +42,8 @@ type asked[K comparable, V any] struct {
 	done  chan struct{}
 }
 
-func newGatherer[K comparable, V any](ctx context.Context, work func(func()), ask func(context.Context, []K) (map[K]V, error)) *gatherer[K, V] {
-	return &gatherer[K, V]{ctx: ctx, work: work, ask: ask}
+func newGatherer[K comparable, V any](ctx context.Context, work func(func()), ask func(context.Context, []K) (map[K]V, error), lost func()) *gatherer[K, V] {
+	return &gatherer[K, V]{ctx: ctx, work: work, ask: ask, lost: lost}
 }
 
 // of returns the answer for key, as the store had it at some time after the call
@@ -66,9 +67,10 @@ func (g *gatherer[K, V]) enter(a *asked[K, V]) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.waiting) >= questionsWait {
-		g.waiting = slices.DeleteFunc(g.waiting, (*asked[K, V]).dropped)
+		g.waiting = slices.DeleteFunc(g.waiting, g.dropped)
 	}
 	if len(g.waiting) >= questionsWait {
+		g.lost()
 		return fmt.Errorf("%w: %d questions wait", store.ErrUnavailable, len(g.waiting))
 	}
 	g.waiting = append(g.waiting, a)
@@ -106,7 +108,7 @@ func (g *gatherer[K, V]) run() {
 // askEach asks for each key by itself.
 func (g *gatherer[K, V]) askEach(batch []*asked[K, V]) {
 	for _, a := range batch {
-		if a.dropped() {
+		if g.dropped(a) {
 			continue
 		}
 		values, err := g.ask(g.ctx, []K{a.key})
@@ -124,7 +126,7 @@ func (g *gatherer[K, V]) next() []*asked[K, V] {
 	var batch []*asked[K, V]
 	n := 0
 	for ; n < len(g.waiting) && len(batch) < questionKeys; n++ {
-		if a := g.waiting[n]; !a.dropped() {
+		if a := g.waiting[n]; !g.dropped(a) {
 			batch = append(batch, a)
 		}
 	}
@@ -138,10 +140,11 @@ func (g *gatherer[K, V]) next() []*asked[K, V] {
 }
 
 // dropped reports whether a's caller waits no more, and then ends a.
-func (a *asked[K, V]) dropped() bool {
+func (g *gatherer[K, V]) dropped(a *asked[K, V]) bool {
 	if a.ctx.Err() == nil {
 		return false
 	}
+	g.lost()
 	a.err = a.ctx.Err()
 	close(a.done)
 	return true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pushcluster/shared/store"
@@ -15,6 +16,7 @@ import (
 type stall struct {
 	asked chan []int // keys of each question, sorted
 	let   chan error
+	lost  atomic.Int64 // keys that were not asked for
 }
 
 func (s *stall) ask(ctx context.Context, keys []int) (map[int]string, error) {
@@ -46,7 +48,7 @@ func newStalled(t *testing.T) (*gatherer[int, string], *stall) {
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); wg.Wait() })
 	s := &stall{asked: make(chan []int, 10), let: make(chan error)}
-	return newGatherer(ctx, wg.Go, s.ask), s
+	return newGatherer(ctx, wg.Go, s.ask, func() { s.lost.Add(1) }), s
 }
 
 // An outcome is what one caller got.
@@ -160,6 +162,9 @@ func TestGathererSparesTheOthers(t *testing.T) {
 	s.let <- nil
 	if keys := <-s.asked; !slices.Equal(keys, []int{10, 11, 12}) {
 		t.Errorf("the question asks for %v, want 10 to 12: the others have left", keys)
+	}
+	if n := s.lost.Load(); n != 10 {
+		t.Errorf("%d keys were counted as not asked for, want 10", n)
 	}
 	s.let <- nil // of the other question under way at first
 	for range questionsAtOnce {

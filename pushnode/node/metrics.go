@@ -16,6 +16,8 @@ type metrics struct {
 	closed         closedVec
 	slow           *prometheus.CounterVec
 	dropped        *prometheus.CounterVec
+	unasked        prometheus.Counter
+	passWaits      prometheus.Counter
 	entries        *prometheus.CounterVec
 	reads          *prometheus.CounterVec
 	catchUps       *prometheus.CounterVec
@@ -45,6 +47,8 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		closed:         closedVec{vec("connections_closed_total", "Connections closed, by the reason of the close code; custom: one that a business system chose.", "reason")},
 		slow:           vec("slow_total", "Connections that could not keep up, by what showed it: queue_full, write_timeout, blocked, frame_timeout.", "reason"),
 		dropped:        vec("dropped_total", "What was not sent or kept, by reason.", "reason"),
+		unasked:        counter("questions_unasked_total", "Questions to the store that were not asked: too many waited, or whoever asked had left."),
+		passWaits:      counter("pass_waits_total", "Deliveries and catch-ups that had to wait until a message was on its way to all connections of a channel."),
 		entries:        vec("entries_total", "Entries that Dispatch delivered, by outcome.", "outcome"),
 		reads:          vec("reads_total", "Reads of a channel, by what they needed: log, inbox (both), inbox_alone, or unsettled where Redis had just evicted something.", "source"),
 		catchUps:       vec("catchups_total", "Catch-ups of a channel, by what started them.", "reason"),

@@ -166,13 +166,13 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 	for i := range n.intakes {
 		n.intakes[i] = newIntake()
 	}
-	n.hub = hub.New(hub.Config{Now: reg.Now, Pass: n.passOver})
+	n.hub = hub.New(hub.Config{Now: reg.Now, Pass: n.passOver, Waited: func() { n.metrics.passWaits.Inc() }})
 	n.metrics = newMetrics(prom, n)
 	n.bg, n.stop = context.WithCancel(context.Background())
 	n.history = &history{node: cfg.ID, reg: reg, store: st, metrics: n.metrics, settle: n.cfg.InboxSettle,
-		lastOffsets: newGatherer(n.bg, n.work, st.LastOffsets),
+		lastOffsets: newGatherer(n.bg, n.work, st.LastOffsets, n.metrics.unasked.Inc),
 		evictions:   newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
-	n.devices = newGatherer(n.bg, n.work, n.loadCursors)
+	n.devices = newGatherer(n.bg, n.work, n.loadCursors, n.metrics.unasked.Inc)
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
 	n.streams = newStreams(prom)
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
