@@ -14,19 +14,25 @@ import (
 
 // A stall is a store whose answers wait until the test lets them go.
 type stall struct {
-	asked chan []int // keys of each question, sorted
-	let   chan error
+	asked chan question
 	lost  atomic.Int64 // keys that were not asked for
 }
 
+// A question is one that waits for the test.
+type question struct {
+	keys []int      // sorted
+	let  chan error // answers it
+}
+
 func (s *stall) ask(ctx context.Context, keys []int) (map[int]string, error) {
+	q := question{slices.Sorted(slices.Values(keys)), make(chan error)}
 	select {
-	case s.asked <- slices.Sorted(slices.Values(keys)):
+	case s.asked <- q:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	select {
-	case err := <-s.let:
+	case err := <-q.let:
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +53,7 @@ func newStalled(t *testing.T) (*gatherer[int, string], *stall) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); wg.Wait() })
-	s := &stall{asked: make(chan []int, 10), let: make(chan error)}
+	s := &stall{asked: make(chan question, 10)}
 	return newGatherer(ctx, wg.Go, s.ask, func() { s.lost.Add(1) }), s
 }
 
@@ -82,35 +88,39 @@ func TestGatherer(t *testing.T) {
 		}
 		return all
 	}
+	var first []question
 	for i := range questionsAtOnce { // each goes at once, alone
 		call(t, g, 2*i, got)
-		if keys := <-s.asked; !slices.Equal(keys, []int{2 * i}) {
-			t.Fatalf("question %d asks for %v", i, keys)
+		q := <-s.asked
+		if !slices.Equal(q.keys, []int{2 * i}) {
+			t.Fatalf("question %d asks for %v", i, q.keys)
 		}
+		first = append(first, q)
 	}
 	for key := 10; key < 15; key++ { // these gather
 		call(t, g, key, got)
 	}
-	s.let <- nil
-	if keys := <-s.asked; !slices.Equal(keys, []int{10, 11, 12, 13, 14}) {
-		t.Errorf("the question after that asks for %v, want 10 to 14", keys)
+	first[0].let <- nil
+	next := <-s.asked
+	if !slices.Equal(next.keys, []int{10, 11, 12, 13, 14}) {
+		t.Errorf("the question after that asks for %v, want 10 to 14", next.keys)
 	}
 	away := fmt.Errorf("%w: away", store.ErrUnavailable)
-	s.let <- nil
+	first[1].let <- nil
 	for key, o := range collect(questionsAtOnce) {
 		if o.value != fmt.Sprint("v", key) || o.err != nil {
 			t.Errorf("key %d is answered %q, %v", key, o.value, o.err)
 		}
 	}
-	s.let <- away
+	next.let <- away
 	for key, o := range collect(5) {
 		if !errors.Is(o.err, away) {
 			t.Errorf("key %d is answered %q, %v; want the error of its question", key, o.value, o.err)
 		}
 	}
 	call(t, g, 7, got) // one without an answer, after it was idle
-	<-s.asked
-	s.let <- nil
+	q := <-s.asked
+	q.let <- nil
 	if o := <-got; o.value != "" || o.err != nil {
 		t.Errorf("a key that the store lacks is answered %q, %v", o.value, o.err)
 	}
@@ -119,9 +129,10 @@ func TestGatherer(t *testing.T) {
 func TestGathererBounds(t *testing.T) {
 	g, s := newStalled(t)
 	got := make(chan outcome, questionsWait+questionsAtOnce)
+	var first []question
 	for i := range questionsAtOnce {
 		call(t, g, i, got)
-		<-s.asked
+		first = append(first, <-s.asked)
 	}
 	for i := range questionsWait {
 		call(t, g, 100+i, got)
@@ -129,9 +140,9 @@ func TestGathererBounds(t *testing.T) {
 	if _, err := g.of(t.Context(), 1); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("one more than may wait: %v, want %v", err, store.ErrUnavailable)
 	}
-	s.let <- nil
-	if keys := <-s.asked; len(keys) != questionKeys {
-		t.Errorf("a question asks for %d keys, want %d", len(keys), questionKeys)
+	first[0].let <- nil
+	if q := <-s.asked; len(q.keys) != questionKeys {
+		t.Errorf("a question asks for %d keys, want %d", len(q.keys), questionKeys)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -145,9 +156,10 @@ func TestGathererBounds(t *testing.T) {
 func TestGathererSparesTheOthers(t *testing.T) {
 	g, s := newStalled(t)
 	got := make(chan outcome)
+	var first []question
 	for i := range questionsAtOnce {
 		call(t, g, 2*i, got)
-		<-s.asked
+		first = append(first, <-s.asked)
 	}
 	leaving, leave := context.WithCancel(t.Context())
 	for key := 100; key < 110; key++ {
@@ -159,28 +171,30 @@ func TestGathererSparesTheOthers(t *testing.T) {
 	for key := 10; key < 13; key++ {
 		call(t, g, key, got)
 	}
-	s.let <- nil
-	if keys := <-s.asked; !slices.Equal(keys, []int{10, 11, 12}) {
-		t.Errorf("the question asks for %v, want 10 to 12: the others have left", keys)
+	first[0].let <- nil
+	next := <-s.asked
+	if !slices.Equal(next.keys, []int{10, 11, 12}) {
+		t.Errorf("the question asks for %v, want 10 to 12: the others have left", next.keys)
 	}
 	if n := s.lost.Load(); n != 10 {
 		t.Errorf("%d keys were counted as not asked for, want 10", n)
 	}
-	s.let <- nil // of the other question under way at first
+	first[1].let <- nil
 	for range questionsAtOnce {
 		<-got
 	}
 	spoiled := errors.New("a document of another shape")
-	s.let <- spoiled
+	next.let <- spoiled
 	for _, want := range []int{10, 11, 12} {
-		if keys := <-s.asked; !slices.Equal(keys, []int{want}) {
-			t.Errorf("asked for %v, want %d alone", keys, want)
+		q := <-s.asked
+		if !slices.Equal(q.keys, []int{want}) {
+			t.Errorf("asked for %v, want %d alone", q.keys, want)
 		}
 		err := error(nil)
 		if want == 11 {
 			err = spoiled
 		}
-		s.let <- err
+		q.let <- err
 		if o := <-got; o.key != want || !errors.Is(o.err, err) {
 			t.Errorf("key %d is answered %q, %v; want %d and %v", o.key, o.value, o.err, want, err)
 		}
