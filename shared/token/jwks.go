@@ -98,11 +98,11 @@ func (j *jwks) findNow(kid string) ([]Key, error) {
 // not fresh, one in each jwksPause is told [ErrNotNow], who then comes to find; the
 // others need not wait for what may be away.
 func (j *jwks) findSome(kid string) ([]Key, error) {
-	keys, _, _ := j.look(kid)
-	if now, err := j.findNow(kid); err == nil || len(keys) == 0 || j.isTurn() {
-		return now, err
+	keys, fresh, busy := j.look(kid)
+	if len(keys) > 0 && (fresh || busy || !j.isTurn()) {
+		return keys, nil
 	}
-	return keys, nil
+	return nil, ErrNotNow
 }
 
 // isTurn reports true once in each jwksPause.
