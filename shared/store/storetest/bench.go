@@ -29,9 +29,24 @@ func BenchmarkInsertMessages(b *testing.B, s store.Store) {
 	})
 }
 
-// BenchmarkWriteInbox places messages in n channels at once each, as Dispatch
-// does. s must be prepared.
-func BenchmarkWriteInbox(b *testing.B, s store.Store, n int) {
+// bySize runs bench with each of sizes, every time on a store that prepared makes.
+func bySize[S store.Store](b *testing.B, unit string, sizes []int, prepared func(*testing.B) S, bench func(b *testing.B, s store.Store, n int)) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprintf("%s=%d", unit, n), func(b *testing.B) { bench(b, prepared(b), n) })
+	}
+}
+
+// askedAtOnce are how many keys a question has: one that comes alone, some that
+// gathered, and the most.
+var askedAtOnce = []int{1, 16, 256}
+
+// BenchmarkWriteInbox places messages in several channels at once each, as
+// Dispatch does.
+func BenchmarkWriteInbox[S store.Store](b *testing.B, prepared func(*testing.B) S) {
+	bySize(b, "entries", []int{1, 100, 10_000}, prepared, writeInbox)
+}
+
+func writeInbox(b *testing.B, s store.Store, n int) {
 	entries := make([]store.InboxEntry, n)
 	for round := 0; b.Loop(); round++ {
 		id := push.MessageID(fmt.Sprintf("key/%d", round))
@@ -45,9 +60,13 @@ func BenchmarkWriteInbox(b *testing.B, s store.Store, n int) {
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 }
 
-// BenchmarkLastOffsets asks for the last offsets of n channels at once, of which
-// half have 3 entries and half have none. s must be prepared.
-func BenchmarkLastOffsets(b *testing.B, s store.Store, n int) {
+// BenchmarkLastOffsets asks for the last offsets of several channels at once, of
+// which half have 3 entries and half have none.
+func BenchmarkLastOffsets[S store.Store](b *testing.B, prepared func(*testing.B) S) {
+	bySize(b, "channels", askedAtOnce, prepared, lastOffsets)
+}
+
+func lastOffsets(b *testing.B, s store.Store, n int) {
 	channels := make([]push.Channel, n)
 	var entries []store.InboxEntry
 	for i := range channels {
@@ -67,9 +86,12 @@ func BenchmarkLastOffsets(b *testing.B, s store.Store, n int) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n)/float64(b.N), "µs/channel")
 }
 
-// BenchmarkLoadCursors asks for the cursors of n devices at once, 3 of each. s
-// must be prepared.
-func BenchmarkLoadCursors(b *testing.B, s store.Store, n int) {
+// BenchmarkLoadCursors asks for the cursors of several devices at once, 3 of each.
+func BenchmarkLoadCursors[S store.Store](b *testing.B, prepared func(*testing.B) S) {
+	bySize(b, "devices", askedAtOnce, prepared, loadCursors)
+}
+
+func loadCursors(b *testing.B, s store.Store, n int) {
 	devices := make([]store.UserDevice, n)
 	var cursors []store.Cursor
 	for i := range devices {
