@@ -28,10 +28,7 @@ func BenchmarkDeliver(b *testing.B) {
 			h := hub.New(hub.Config{})
 			var conn counter
 			for range subs {
-				sub := h.Subscribe("news", &conn)
-				sub.Start(1)
-				sub.Took(sub.Reading(), hub.Page{End: 1})
-				sub.GoLive()
+				live(b, h, "news", &conn, 1)
 			}
 			e := entry("news", 1, 0)
 			b.ReportAllocs()
@@ -55,10 +52,7 @@ func BenchmarkPersonal(b *testing.B) {
 			entries := make([]push.Entry, channels)
 			for i := range entries {
 				entries[i] = entry(push.Personal(push.UserID(fmt.Sprint(i))), 1, 0)
-				sub := h.Subscribe(entries[i].Channel, &conn)
-				sub.Start(1)
-				sub.Took(sub.Reading(), hub.Page{End: 1})
-				sub.GoLive()
+				live(b, h, entries[i].Channel, &conn, 1)
 			}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {

@@ -27,7 +27,7 @@ func entry(ch push.Channel, offset, prev push.Offset) push.Entry {
 }
 
 // live subscribes conn to ch at pos, with nothing to read.
-func live(t *testing.T, h *hub.Hub, ch push.Channel, conn hub.Connection, pos push.Offset) *hub.Subscription {
+func live(t testing.TB, h *hub.Hub, ch push.Channel, conn hub.Connection, pos push.Offset) *hub.Subscription {
 	t.Helper()
 	sub := h.Subscribe(ch, conn)
 	sub.Start(pos)

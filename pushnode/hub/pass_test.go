@@ -175,10 +175,7 @@ func BenchmarkPass(b *testing.B) {
 	}})
 	var conn counter
 	for range 10_000 {
-		sub := h.Subscribe("news", &conn)
-		sub.Start(1)
-		sub.Took(sub.Reading(), hub.Page{End: 1})
-		sub.GoLive()
+		live(b, h, "news", &conn, 1)
 	}
 	e := entry("news", 1, 0)
 	b.ReportAllocs()
