@@ -2,6 +2,7 @@ package token
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,37 +48,40 @@ func (h *headers) keep(t *jwt.Token) {
 	h.read[strings.Clone(text)] = header{t.Method, kid}
 }
 
-// openQuick does what open does where the token's header is a known one and all
-// is well; ok is false otherwise, and says nothing of the token.
-func (v *Verifier) openQuick(text string) (payload []byte, ok bool) {
+// openQuick does what open does where the token's header is a known one and its
+// keys are at hand. Where ok is false it says nothing of the token, and has
+// computed no signature.
+func (v *Verifier) openQuick(text string) (payload []byte, ok bool, err error) {
 	end := strings.LastIndexByte(text, '.')
 	if end < 0 {
-		return nil, false
+		return nil, false, nil
 	}
 	first, second, ok := strings.Cut(text[:end], ".")
 	if !ok {
-		return nil, false
+		return nil, false, nil
 	}
 	head, ok := v.headers.find(first)
 	if !ok || strings.IndexByte(second, '.') >= 0 {
-		return nil, false
+		return nil, false, nil
 	}
 	encoding := base64.RawURLEncoding.Strict()
 	signature, err := encoding.DecodeString(text[end+1:])
 	if err != nil {
-		return nil, false
+		return nil, false, nil
 	}
 	set, err := v.keysFor(head.method.Alg(), head.kid, v.jwks.findNow) // who waits does so in open
 	if err != nil {
-		return nil, false
+		return nil, false, nil
+	}
+	if payload, err = encoding.DecodeString(second); err != nil {
+		return nil, false, nil
 	}
 	for _, key := range set.Keys {
-		if head.method.Verify(text[:end], signature, key) == nil {
-			payload, err = encoding.DecodeString(second)
-			return payload, err == nil
+		if err = head.method.Verify(text[:end], signature, key); err == nil {
+			return payload, true, nil
 		}
 	}
-	return nil, false
+	return nil, true, fmt.Errorf("%w: %w: %w", ErrInvalid, jwt.ErrTokenSignatureInvalid, err)
 }
 
 // quickClaims reads a payload of the form that most have: an object without

@@ -1,6 +1,13 @@
 package token
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"net/http"
 	"reflect"
 	"strconv"
 	"strings"
@@ -116,6 +123,89 @@ func TestKnownHeaderWrongRest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if id, err := v.Verify(t.Context(), text); err == nil {
 				t.Errorf("Verify(%q) = %+v, though nobody signed it", text, id)
+			}
+		})
+	}
+}
+
+// TestForgedIsCheckedOnce counts how often the keys of a token are looked up the
+// long way, which ends in a check of its signature: where the quick way has made
+// that check, once is enough.
+func TestForgedIsCheckedOnce(t *testing.T) {
+	key := pairs()["ES256"]
+	is := newIssuer(t)
+	is.set(set(jwk(t, "k", key, nil)), http.StatusOK)
+	v, _ := jwksVerifier(t, is)
+	kid := map[string]any{"kid": "k"}
+	good := signed(t, "ES256", key, kid, `{"sub":"42"}`)
+	forged := good[:strings.LastIndexByte(good, '.')+1] + base64.RawURLEncoding.EncodeToString(make([]byte, 64))
+	_, want := v.Verify(t.Context(), forged) // its header is not known yet: the long way
+	if !errors.Is(want, ErrInvalid) {
+		t.Fatalf("Verify(forged) = %v, want ErrInvalid", want)
+	}
+	if _, err := v.Verify(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		text string
+		want int // how often the long way is gone
+	}{
+		"good":                {good, 0},
+		"forged":              {forged, 0},
+		"signed by another":   {signed(t, "ES256", other(t), kid, `{"sub":"42"}`), 0},
+		"no base64":           {forged[:len(forged)-1], 0}, // refused before any key
+		"header not known":    {signed(t, "ES256", other(t), map[string]any{"kid": "k", "x": 1}, `{"sub":"42"}`), 1},
+		"header of no key":    {signed(t, "ES256", key, map[string]any{"kid": "other"}, `{"sub":"42"}`), 1},
+		"nothing behind dots": {"..", 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			long := 0
+			_, err := v.verify(tt.text, func(id string) ([]Key, error) {
+				long++
+				return v.jwks.find(t.Context(), id)
+			})
+			if long != tt.want || (name == "good") != (err == nil) {
+				t.Errorf("verify(%q) looked for the key %d times, and said %v, want %d times", tt.text, long, err, tt.want)
+			}
+			if name == "forged" && (err == nil || err.Error() != want.Error()) {
+				t.Errorf("verify(%q) = %v, but %v while its header was not known", tt.text, err, want)
+			}
+		})
+	}
+}
+
+// other returns a key that nobody was told of.
+func other(t *testing.T) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func BenchmarkForged(b *testing.B) {
+	for _, alg := range []string{"HS256", "ES256", "RS256", "EdDSA"} {
+		b.Run(alg, func(b *testing.B) {
+			var key any = []byte(secret)
+			list := ":HS256:" + secret
+			if pair, ok := pairs()[alg]; ok {
+				key, list = pair, ":"+alg+":"+privateDER(b, pair)
+			}
+			v := verifier(b, Config{Keys: keys(b, list)})
+			good := signed(b, alg, key, nil, `{"sub":"42"}`)
+			if _, err := v.Verify(b.Context(), good); err != nil {
+				b.Fatal(err)
+			}
+			head, rest, _ := strings.Cut(good, ".")
+			_, sum, _ := strings.Cut(rest, ".")
+			forged := head + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"43"}`)) + "." + sum
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := v.Verify(b.Context(), forged); err == nil {
+					b.Fatal("a forged token counts")
+				}
 			}
 		})
 	}

@@ -128,8 +128,8 @@ func (v *Verifier) open(text string, find finder) ([]byte, error) {
 			return nil, fmt.Errorf("%w: a character that no token has", ErrInvalid)
 		}
 	}
-	if raw, ok := v.openQuick(text); ok {
-		return raw, nil
+	if raw, ok, err := v.openQuick(text); ok {
+		return raw, err
 	}
 	var p payload
 	t, err := v.parser.ParseWithClaims(text, &p, func(t *jwt.Token) (any, error) {
