@@ -100,7 +100,11 @@ type Registry struct {
 	checked atomic.Int64              // how many of them were open when the run id was last found right
 
 	settling chan struct{} // holds one token: the right to change term
-	looked   time.Time     // when the last look at the term began; guarded by settling
+
+	// Guarded by settling.
+	looked  time.Time // when the last look at the term began
+	end     sight     // the last that showed the end of a term, and
+	endSeen time.Time // when it was first seen
 
 	mu      sync.Mutex     // guards closed, and the groups against being waited for too early
 	closed  bool           // nothing is started any more

@@ -167,6 +167,7 @@ func (r *Registry) lookAgain(ctx context.Context, since time.Time) (push.Term, e
 func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 	if t := r.term.Load(); t != nil && s.marker == t.Marker && s.runID == t.RunID {
 		r.checked.Store(s.dials)
+		r.end = sight{} // whatever end was seen before, it was none
 		return *t, nil
 	}
 	for range settleTries {
@@ -178,9 +179,10 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 		case kept.Number > 0 && s.marker == kept.Marker && s.runID == kept.RunID:
 			r.term.Store(&kept)
 			r.checked.Store(s.dials)
+			r.end = sight{}
 			return kept, nil
 		case markerNumber(s.marker) == kept.Number+1:
-			if err := letPass(ctx, kept); err != nil {
+			if err := r.letPass(ctx, kept, s); err != nil {
 				return push.Term{}, err
 			}
 			_, err = r.terms.SwapTerm(ctx, kept, r.next(kept, s))
@@ -200,14 +202,18 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 	return push.Term{}, ErrUnsettled
 }
 
-// letPass returns when the next term may begin, now that the end of last has
-// been seen: when what was appended in that is in the inbox, or whoever appended
-// it asks before it takes it for settled.
-func letPass(ctx context.Context, last push.Term) error {
+// letPass returns when the next term may begin, now that s has shown the end of
+// last: when what was appended in that is in the inbox, or whoever appended it
+// asks before it takes it for settled. The pause runs from when the end was first
+// seen, however many callers leave meanwhile. The caller holds settling.
+func (r *Registry) letPass(ctx context.Context, last push.Term, s sight) error {
 	if last.Number == 0 {
 		return nil // nothing was appended in a term before the first
 	}
-	return wait(ctx, termPause)
+	if r.end.marker != s.marker || r.end.runID != s.runID {
+		r.end, r.endSeen = s, r.cfg.Now()
+	}
+	return wait(ctx, termPause-r.cfg.Now().Sub(r.endSeen))
 }
 
 // next returns the term after kept. The very first begins at Redis' clock, so

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -272,5 +273,29 @@ func TestNextTermWaits(t *testing.T) {
 	lost := time.Now()
 	if after := b.term(t); after.Number != 2 || time.Since(lost) < registry.TermPause {
 		t.Errorf("term %d began %v after the loss, want 2 after %v", after.Number, time.Since(lost), registry.TermPause)
+	}
+}
+
+// Callers who leave before a term may begin do not put off its beginning.
+func TestNextTermComesThoughCallersLeave(t *testing.T) {
+	b := newBench(t, registrytest.Redis(t), registry.Config{})
+	for round := range int64(2) { // what was seen of one loss says nothing of the next
+		before := b.term(t)
+		b.server.FlushAll()
+		lost := time.Now()
+		var after push.Term
+		for range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), registry.TermPause*3/4)
+			var err error
+			after, err = b.Term(ctx)
+			cancel()
+			if err == nil {
+				break
+			}
+		}
+		if took := time.Since(lost); after.Number != before.Number+1 || took < registry.TermPause {
+			t.Errorf("after loss %d callers who leave are in term %+v after %v, want one after %+v, not before %v",
+				round+1, after, took, before, registry.TermPause)
+		}
 	}
 }
