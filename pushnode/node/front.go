@@ -96,12 +96,18 @@ func (f *front) end() error {
 	for c := range young {
 		c.sock.Close()
 	}
+	f.closeOthers()
+	return err
+}
+
+// closeOthers closes what waits for net/http, which asks for none any more.
+func (f *front) closeOthers() {
 	for {
 		select {
 		case c := <-f.others:
 			c.Close()
 		default:
-			return err
+			return
 		}
 	}
 }
@@ -264,7 +270,8 @@ func (c *newcomer) hear(b []byte) bool {
 	return true
 }
 
-// passOn gives a connection to net/http, with what was read of it.
+// passOn gives a connection to net/http, with what was read of it. When the front
+// has ended it closes it.
 func (f *front) passOn(c net.Conn, err error, said ...byte) {
 	if err != nil {
 		return
@@ -278,6 +285,11 @@ func (f *front) passOn(c net.Conn, err error, said ...byte) {
 	case f.others <- &heardConn{TCPConn: tcp, said: said}:
 	case <-f.closed:
 		c.Close()
+	}
+	select {
+	case <-f.closed:
+		f.closeOthers() // end may have done so before ours was among them
+	default:
 	}
 }
 
