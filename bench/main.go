@@ -25,7 +25,7 @@ import (
 	"pushcluster/bench/compare"
 	"pushcluster/bench/measure"
 	"pushcluster/bench/proc"
-	"pushcluster/bench/target"
+	"pushcluster/localstack/build"
 )
 
 // loadCPU is the core of the load generator.
@@ -91,7 +91,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		runtime.GOMAXPROCS(4) // on the one core, so that a blocked thread holds up no other
 	}
 	debug.SetGCPercent(400)
-	root, err := target.Root()
+	root, err := build.Root()
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 	}
 	fmt.Fprintln(out, "building …")
-	if err := target.Build(ctx, root, bin); err != nil {
+	if err := build.Programs(ctx, root, bin, "", "./bench/floors", "./bench/volatile"); err != nil {
 		return err
 	}
 	for i := range plans {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"pushcluster/bench/target"
+	"pushcluster/localstack/build"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,12 +28,12 @@ func TestRows(t *testing.T) {
 		}
 		t.Skip("redis-server is not on PATH")
 	}
-	root, err := target.Root()
+	root, err := build.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
 	bin := t.TempDir()
-	if err := target.Build(t.Context(), root, bin); err != nil {
+	if err := build.Programs(t.Context(), root, bin, "", "./bench/floors", "./bench/volatile"); err != nil {
 		t.Fatal(err)
 	}
 	// The rows that measure at half of what another row found need a machine

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"pushcluster/localstack/build"
 )
 
 // Options say what is run. Root, Dir and Out are required.
@@ -56,7 +58,7 @@ func Run(ctx context.Context, opts Options) ([]Row, error) {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return nil, err
 	}
-	if err := build(ctx, opts.Root, bin); err != nil {
+	if err := build.Programs(ctx, opts.Root, bin, "chaos"); err != nil {
 		return nil, err
 	}
 	var rows []Row

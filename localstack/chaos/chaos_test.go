@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"pushcluster/localstack/build"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -15,7 +17,7 @@ func TestShort(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped with -short")
 	}
-	root, err := Root()
+	root, err := build.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

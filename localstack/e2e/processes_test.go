@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"pushcluster/localstack/build"
 	"pushcluster/shared/freeaddr"
 	"pushcluster/shared/registry/registrytest"
 	"pushcluster/shared/store/storetest"
@@ -54,10 +55,12 @@ type program struct {
 func buildPrograms(t *testing.T) string {
 	t.Helper()
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", bin, "pushcluster/functions/auth", "pushcluster/functions/collect",
-		"pushcluster/functions/dispatch", "pushcluster/pushnode")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	root, err := build.Root()
+	if err == nil {
+		err = build.Programs(t.Context(), root, bin, "")
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return bin
 }

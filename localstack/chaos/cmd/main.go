@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"pushcluster/localstack/build"
 	"pushcluster/localstack/chaos"
 )
 
@@ -48,7 +49,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	root, err := chaos.Root()
+	root, err := build.Root()
 	if err != nil {
 		return err
 	}
