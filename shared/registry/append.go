@@ -52,8 +52,8 @@ type AppendedItem struct {
 	// Ask is true if nothing was appended, because the message may have been
 	// before and only the inbox knows. Ask it and append again with Asked.
 	Ask    bool
-	Routes []Route
-	Err    error // this item failed; whether it was appended is not known
+	Routes []Route // not to be changed: others in the same channel have the same
+	Err    error   // this item failed; whether it was appended is not known
 }
 
 // A Route says that the channel has connections on the node, by this
@@ -191,13 +191,11 @@ func (r *Registry) appendPart(ctx context.Context, a *appending, todo []int) (ma
 				unknown = append(unknown, group...)
 			}
 			for k, i := range group {
-				failed := call.err
-				if failed == nil {
-					a.results[i], failed = decodeAppended(call.reply[k])
+				item, err := call.item(k)
+				if err != nil {
+					item.Err = fmt.Errorf("append to %s: %w", a.items[i].Channel, err)
 				}
-				if failed != nil {
-					a.results[i] = AppendedItem{Err: fmt.Errorf("append to %s: %w", a.items[i].Channel, failed)}
-				}
+				a.results[i] = item
 			}
 		}
 		if len(unknown) == 0 || try == 3 {
@@ -221,11 +219,10 @@ const appendInLane = 4
 // groups cuts todo into the runs that one call of the script appends. In a
 // Cluster only what is of one channel is known to share a slot.
 func (r *Registry) groups(a *appending, todo []int) [][]int {
-	_, cluster := r.rdb.(*redis.ClusterClient)
 	groups := make([][]int, 0, len(todo)/appendPerScript+1)
 	for from := 0; from < len(todo); {
 		to := from + 1
-		for to < len(todo) && to-from < appendPerScript && !(cluster && a.items[todo[to]].Channel != a.items[todo[from]].Channel) {
+		for to < len(todo) && to-from < appendPerScript && !(r.lanes.cluster && a.items[todo[to]].Channel != a.items[todo[from]].Channel) {
 			to++
 		}
 		groups = append(groups, todo[from:to])
@@ -249,11 +246,12 @@ func (r *Registry) appendCalls(ctx context.Context, a *appending, groups [][]int
 		bounded, cancel := context.WithTimeout(ctx, r.cfg.Timeout+time.Duration(len(groups)*appendPerScript)*time.Millisecond)
 		defer cancel()
 		p := r.rdb.Pipeline()
-		var sent scriptCalls
+		sent := scriptCalls{hash: r.script.hash, cluster: r.lanes.cluster}
 		marker, err = r.underMarker(bounded, p, func() {
 			for _, c := range calls {
-				sent.send(p, r.script.hash, c)
+				sent.send(p, c)
 			}
+			sent.readRoutes(p)
 		})
 		sent.answer()
 	}
@@ -265,8 +263,11 @@ func (r *Registry) appendCalls(ctx context.Context, a *appending, groups [][]int
 
 // call returns the call of the script for the items of group.
 func (a *appending) call(group []int) *scriptCall {
-	const keys, args = 3, 2
-	c := &scriptCall{floor: a.term.Floor, items: len(group), keys: make([]any, 0, keys*len(group)), args: make([]any, 0, args*len(group))}
+	c := &scriptCall{
+		floor:    a.term.Floor,
+		channels: make([]push.Channel, 0, len(group)),
+		args:     make([]any, 0, itemArgs*len(group)),
+	}
 	for _, i := range group {
 		it, special := &a.items[i], ""
 		if a.ask[i] || it.Placed != 0 || it.Above != 0 || a.after[i] != "" {
@@ -276,7 +277,7 @@ func (a *appending) call(group []int) *scriptCall {
 			}
 			special = fmt.Sprintf("%d %d %d %s", ask, it.Placed, it.Above, a.after[i])
 		}
-		c.keys = append(c.keys, logKey(it.Channel), seenKey(it.Channel), routesKey(it.Channel))
+		c.channels = append(c.channels, it.Channel)
 		c.args = append(c.args, a.payloads[i], special)
 	}
 	return c

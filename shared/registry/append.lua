@@ -1,8 +1,8 @@
--- Appends messages to channels' logs, each once, and returns the channels'
--- routes. Before this text stand the numbers most_entries, most_bytes, max_age and
+-- Appends messages to channels' logs, each once. Before this text stand the numbers most_entries, most_bytes, max_age and
 -- keep (both in ms).
 --
--- KEYS  for each item: log, seen, routes, all of one channel and so of one slot
+-- KEYS  for each item: log, seen, both of one channel and so of one slot; what is
+--       behind them is not touched
 -- ARGV  1 the term's floor, and for each item:
 --       the message in the binary form of package push
 --       "", or: "ASK PLACED ABOVE AFTER", where ASK is 1 to append nothing that is
@@ -10,19 +10,31 @@
 --       message at, or 0: append nothing then; the offset must be above ABOVE; AFTER
 --       is a message that must be known here, or empty: else the item fails
 --
--- Answer: for each item {what, id, prev, routes}; what is "new", "repeat" or "ask",
--- id and prev are ids of the stream, or "0" for none. An item that fails is
--- {"error", why}.
+-- Answer: for each item what, offset, prev, one behind the other; what is NEW,
+-- REPEAT or ASK below, or why the item failed. An offset that there is not is 0.
 --
 -- An offset is ms * 2048 + seq of the stream's id: a whole number below 2^53, which
--- a Lua number holds exactly. It is kept and returned as the id, because to write
--- a number costs more than most of the rest. A redis.call costs about what it does
--- to be called, so there are four to a message, and what bounds a log runs now and
--- then only.
+-- a Lua number holds exactly. It is kept as the id, because to turn a number into
+-- text costs more than most of the rest. A redis.call costs about what it does
+-- to be called, so there are three to a message, and what bounds a log runs now
+-- and then only. Whoever calls reads the routes with plain commands behind this
+-- one, for a list that passes through a script costs several times as much.
 
 local call, match, format = redis.call, string.match, string.format
 local floor = tonumber(ARGV[1])
 local slack = math.floor(max_age / 16)
+local ASK, NEW, REPEAT = 0, 1, 2
+
+-- Takes an id apart. Those of one moment are mostly the same text, in whatever
+-- channel, and then the last answer holds.
+local last, last_ms, last_seq
+local function parts(id)
+  if id ~= last then
+    local ms, seq = match(id, '^(%d+)%-(%d+)$')
+    last, last_ms, last_seq = id, tonumber(ms), tonumber(seq)
+  end
+  return last_ms, last_seq
+end
 
 -- The fields of an entry come in the order they were written in: p m.
 local function message_id(m)
@@ -83,7 +95,7 @@ local function tend(log, seen, id, ms, count, bytes)
   return count, bytes
 end
 
-local function append(log, seen, routes, message, special)
+local function append(log, seen, message, special)
   local name = message_id(message)
   local above, ask, placed, after = floor, '0', 0, ''
   if special ~= '' then
@@ -99,22 +111,20 @@ local function append(log, seen, routes, message, special)
   end
   local state, known = found[1], found[2]
   if known then
-    local ms, seq = match(known, '^(%d+)%-(%d+)$')
-    if ms * 2048 + seq > above then
+    local ms, seq = parts(known)
+    local offset = ms * 2048 + seq
+    if offset > above then
       local e = call('XRANGE', log, known, known)[1]
       if e then
-        local prev = e[2][2]
-        ms, seq = match(prev, '^(%d+)%-(%d+)$')
-        if not ms or ms * 2048 + seq <= floor then prev = '0' end
-        return {'repeat', known, prev, call('HGETALL', routes)}
+        local before = 0
+        ms, seq = parts(e[2][2])
+        if ms and ms * 2048 + seq > floor then before = ms * 2048 + seq end
+        return REPEAT, offset, before
       end
     end
   end
-  if placed > 0 then
-    local seq = placed % 2048
-    return {'repeat', format('%.0f-%.0f', (placed - seq) / 2048, seq), '0', call('HGETALL', routes)}
-  end
-  if ask == '1' then return {'ask', '0', '0', {}} end
+  if placed > 0 then return REPEAT, placed, 0 end
+  if ask == '1' then return ASK, 0, 0 end
   if after ~= '' and not found[3] then error('the message before it was not appended', 0) end
 
   -- The state of the log is its newest id, how many entries and bytes it holds,
@@ -132,13 +142,13 @@ local function append(log, seen, routes, message, special)
   if newest > floor then prev = lms .. '-' .. lseq end
 
   local id = call('XADD', log, '*', 'p', prev, 'm', message)
-  local ms, seq = match(id, '^(%d+)%-(%d+)$')
+  local ms, seq = parts(id)
   local offset, least = ms * 2048 + seq, math.max(above, newest)
-  if offset <= least or tonumber(seq) > 2047 then
+  if offset <= least or seq > 2047 then
     -- The clock is behind, or stood still for 2,048 messages: then the offset is
     -- the next that is free.
     call('XDEL', log, id)
-    offset = math.max(least + 1, ms * 2048 + math.min(tonumber(seq), 2048))
+    offset = math.max(least + 1, ms * 2048 + math.min(seq, 2048))
     seq = offset % 2048
     ms = (offset - seq) / 2048
     id = format('%.0f-%.0f', ms, seq)
@@ -147,22 +157,24 @@ local function append(log, seen, routes, message, special)
   count, bytes = count + 1, bytes + size_of(message)
   local tend_now = count > most_entries or bytes > most_bytes or ms - tended > slack
   if tend_now then
-    count, bytes = tend(log, seen, id, tonumber(ms), count, bytes)
+    count, bytes = tend(log, seen, id, ms, count, bytes)
     tended = ms
   end
   call('HSET', seen, '', id .. ' ' .. count .. ' ' .. bytes .. ' ' .. tended, name, id)
   if tend_now then call('PEXPIRE', seen, keep + slack) end
-  return {'new', id, prev, call('HGETALL', routes)}
+  if newest <= floor then newest = 0 end
+  return NEW, offset, newest
 end
 
-if #ARGV == 3 then return {append(KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[3])} end
-local answers = {}
+if #ARGV == 3 then return {append(KEYS[1], KEYS[2], ARGV[2], ARGV[3])} end
+local answers, at = {}, 0
 for n = 1, (#ARGV - 1) / 2 do
-  local ok, answer = pcall(append, KEYS[3 * n - 2], KEYS[3 * n - 1], KEYS[3 * n], ARGV[2 * n], ARGV[2 * n + 1])
+  local ok, what, offset, prev = pcall(append, KEYS[2 * n - 1], KEYS[2 * n], ARGV[2 * n], ARGV[2 * n + 1])
   if not ok then
-    if type(answer) == 'table' then answer = answer.err end
-    answer = {'error', tostring(answer)}
+    if type(what) == 'table' then what = what.err end
+    what, offset, prev = tostring(what), 0, 0
   end
-  answers[n] = answer
+  answers[at + 1], answers[at + 2], answers[at + 3] = what, offset, prev
+  at = at + 3
 end
 return answers

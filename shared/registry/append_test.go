@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/registry/registrytest"
@@ -231,6 +233,44 @@ func TestAppendReportsWhatOneChannelDid(t *testing.T) {
 			t.Errorf("Append to a broken and a sound channel = %+v", a.Items)
 		}
 	})
+}
+
+// What many messages to one channel cost Redis does not grow with its routes.
+func TestRoutesOfAChannelAreReadOnce(t *testing.T) {
+	s := registrytest.Redis(t)
+	if s.Mini() != nil {
+		t.Skip("a miniredis does not count commands")
+	}
+	b := newBench(t, s, registry.Config{})
+	nodes := []push.NodeID{"127.0.0.1:1~a", "127.0.0.1:2~b"}
+	for _, n := range nodes {
+		if err := b.AddRoutes(t.Context(), n, []registry.ChannelRoute{{Channel: push.All, Registration: 7}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.add(t, "#41", "m") // from here on Redis knows the script
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr()})
+	defer func() { _ = rdb.Close() }()
+	if err := rdb.ConfigResetStat(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	items := []registry.Item{{Channel: "#42", Message: message("m")}}
+	for i := range 50 {
+		items = append(items, registry.Item{Channel: push.All, Message: message(fmt.Sprint("m", i))})
+	}
+	got := b.append(t, items...)
+	if len(got.Items[0].Routes) != 0 {
+		t.Errorf("a channel without routes has %v", got.Items[0].Routes)
+	}
+	for i, it := range got.Items[1:] {
+		if len(it.Routes) != len(nodes) || it.Routes[0].Registration != 7 {
+			t.Fatalf("item %d has the routes %v, want both nodes'", i, it.Routes)
+		}
+	}
+	stats, err := rdb.Info(t.Context(), "commandstats").Result()
+	if err != nil || !strings.Contains(stats, "cmdstat_hgetall:calls=2,") {
+		t.Errorf("%v: want two reads of routes for two channels in\n%s", err, stats)
+	}
 }
 
 func TestAppendWithoutRedis(t *testing.T) {

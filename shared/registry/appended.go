@@ -8,58 +8,47 @@ import (
 	"pushcluster/shared/push"
 )
 
-// decodeAppended reads the answer of the append script.
-func decodeAppended(reply any) (AppendedItem, error) {
-	parts, ok := reply.([]any)
-	if ok && len(parts) == 2 && parts[0] == "error" {
-		return AppendedItem{}, fmt.Errorf("redis: %.200s", fmt.Sprint(parts[1]))
+// What the append script did with an item.
+const (
+	didAsk int64 = iota
+	didAppend
+	didFind
+)
+
+// decodeAppended reads what the append script answered for one item: what it did,
+// the offset, and the one before it; or why it failed.
+func decodeAppended(reply []any) (AppendedItem, error) {
+	if len(reply) != itemAnswers {
+		return AppendedItem{}, fmt.Errorf("%w: append answered %d values", errBadReply, len(reply))
 	}
-	if !ok || len(parts) != 4 {
-		return AppendedItem{}, fmt.Errorf("%w: append answered %T", errBadReply, reply)
+	if why, failed := reply[0].(string); failed {
+		return AppendedItem{}, fmt.Errorf("redis: %.200s", why)
 	}
-	var a AppendedItem
-	var err error
-	switch what := parts[0]; what {
-	case "ask":
+	what, ok1 := reply[0].(int64)
+	offset, ok2 := reply[1].(int64)
+	prev, ok3 := reply[2].(int64)
+	if !ok1 || !ok2 || !ok3 || what < didAsk || what > didFind {
+		return AppendedItem{}, fmt.Errorf("%w: append answered %.80q", errBadReply, fmt.Sprint(reply...))
+	}
+	if what == didAsk {
 		return AppendedItem{Ask: true}, nil
-	case "repeat":
-		a.Repeat = true
-	case "new":
-	default:
-		return AppendedItem{}, fmt.Errorf("%w: append answered %.40q", errBadReply, fmt.Sprint(what))
 	}
-	if a.Offset, err = parseID(parts[1]); err != nil {
-		return AppendedItem{}, err
+	if prev < 0 || offset <= prev || offset >= maxOffset {
+		return AppendedItem{}, fmt.Errorf("%w: offset %d, predecessor %d", errBadReply, offset, prev)
 	}
-	if a.Prev, err = parsePrev(parts[2]); err != nil {
-		return AppendedItem{}, err
-	}
-	if a.Offset <= a.Prev {
-		return AppendedItem{}, fmt.Errorf("%w: predecessor %d of %d", errBadReply, a.Prev, a.Offset)
-	}
-	a.Routes, err = decodeRoutes(parts[3])
-	return a, err
+	return AppendedItem{Offset: push.Offset(offset), Prev: push.Offset(prev), Repeat: what == didFind}, nil
 }
 
-// decodeRoutes reads node, registration, node, registration …; a route that
-// cannot be one is left out.
-func decodeRoutes(reply any) ([]Route, error) {
-	flat, ok := reply.([]any)
-	if !ok || len(flat)%2 != 0 {
-		return nil, fmt.Errorf("%w: routes are a %T", errBadReply, reply)
-	}
-	var routes []Route
-	for i := 0; i < len(flat); i += 2 {
-		node, ok1 := flat[i].(string)
-		number, ok2 := flat[i+1].(string)
-		if !ok1 || !ok2 {
-			return nil, fmt.Errorf("%w: a route is a %T and a %T", errBadReply, flat[i], flat[i+1])
-		}
+// decodeRoutes reads registrations by node; a route that cannot be one is left
+// out.
+func decodeRoutes(found map[string]string) []Route {
+	routes := make([]Route, 0, len(found))
+	for node, number := range found {
 		registration, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
 		if err != nil || node == "" {
 			continue
 		}
 		routes = append(routes, Route{push.NodeID(node), registration})
 	}
-	return routes, nil
+	return routes
 }

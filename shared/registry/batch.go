@@ -182,7 +182,7 @@ func (l *lanes) run(ops []*op) {
 	ctx, cancel := context.WithTimeout(context.Background(), l.r.cfg.Timeout)
 	defer cancel()
 	p := l.r.rdb.Pipeline()
-	var sent scriptCalls
+	sent := scriptCalls{hash: l.r.script.hash, cluster: l.cluster}
 	marker, err := l.r.underMarker(ctx, p, func() {
 		var alone []*scriptCall // of ops that have one
 		for _, o := range ops {
@@ -193,11 +193,12 @@ func (l *lanes) run(ops []*op) {
 				alone = append(alone, o.calls[0])
 			default:
 				for _, c := range o.calls {
-					sent.send(p, l.r.script.hash, c)
+					sent.send(p, c)
 				}
 			}
 		}
-		sent.sendJoined(p, l.r.script.hash, alone)
+		sent.sendJoined(p, alone)
+		sent.readRoutes(p)
 	})
 	sent.answer()
 	for _, o := range ops {

@@ -35,24 +35,25 @@ func asReply(v any) any {
 	return nil
 }
 
+// appendReply turns a JSON list into what the client gives for one item.
+func appendReply(text []byte) []any {
+	list, _ := reply(text).([]any)
+	return list
+}
+
 func FuzzAppendReply(f *testing.F) {
-	f.Add([]byte(`["new","1757812500000-0","0",[]]`))
-	f.Add([]byte(`["repeat","1757812500000-1","1757812500000-0",["127.0.0.1:1~a","7"]]`))
-	f.Add([]byte(`["ask","0","0",[]]`))
-	f.Add([]byte(`["new",1,0,["n"]]`))
-	f.Add([]byte(`["new","4398046511104-0","0",[]]`))
+	f.Add([]byte(`[1,3600000000000001,0]`))
+	f.Add([]byte(`[2,3600000000000001,3600000000000000]`))
+	f.Add([]byte(`[0,0,0]`))
+	f.Add([]byte(`["OOM command not allowed",0,0]`))
+	f.Add([]byte(`[1,9007199254740992,0]`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		a, err := decodeAppended(reply(text))
+		a, err := decodeAppended(appendReply(text))
 		if err != nil {
 			return
 		}
 		if !a.Ask && (a.Offset == 0 || a.Offset >= maxOffset || a.Prev >= a.Offset) {
 			t.Errorf("decodeAppended(%s) = %+v", text, a)
-		}
-		for _, r := range a.Routes {
-			if r.Node == "" {
-				t.Errorf("decodeAppended(%s) has a route to nowhere", text)
-			}
 		}
 	})
 }
@@ -112,22 +113,29 @@ func FuzzMarker(f *testing.F) {
 
 func TestDecodeAppendedRefuses(t *testing.T) {
 	tests := map[string]string{
-		"nothing":            `null`,
-		"no list":            `"new"`,
-		"short":              `["new","1"]`,
-		"unknown word":       `["old","0-2","0-1",[]]`,
-		"offset a number":    `["new",2,"0-1",[]]`,
-		"offset too large":   `["new","4398046511104-0","0",[]]`,
-		"offset zero":        `["new","0-0","0",[]]`,
-		"predecessor behind": `["new","0-2","0-2",[]]`,
-		"odd routes":         `["new","0-2","0-1",["n"]]`,
-		"routes no list":     `["new","0-2","0-1","n"]`,
+		"nothing":              `null`,
+		"short":                `[1,1]`,
+		"unknown deed":         `[3,2,1]`,
+		"failure":              `["OOM",2,1]`,
+		"offset a text":        `[1,"2",1]`,
+		"offset too large":     `[1,9007199254740992,0]`,
+		"offset zero":          `[1,0,0]`,
+		"predecessor behind":   `[1,2,2]`,
+		"predecessor negative": `[1,2,-1]`,
+		"predecessor a list":   `[1,2,[]]`,
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
-			if a, err := decodeAppended(reply([]byte(text))); err == nil {
+			if a, err := decodeAppended(appendReply([]byte(text))); err == nil {
 				t.Errorf("decodeAppended(%s) = %+v, want an error", text, a)
 			}
 		})
+	}
+}
+
+func TestDecodeRoutesLeavesOut(t *testing.T) {
+	got := decodeRoutes(map[string]string{"127.0.0.1:1~a": "7", "": "8", "127.0.0.1:2~b": "x"})
+	if len(got) != 1 || got[0] != (Route{"127.0.0.1:1~a", 7}) {
+		t.Errorf("decodeRoutes = %v, want the one route that can be one", got)
 	}
 }
