@@ -83,7 +83,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	g.Go(func() error { return dispatch.Run(ctx) })
 	g.Go(func() error {
 		return serve.Run(ctx, log,
-			serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: serve.Wrap("public", dispatch.Public(callers), log, prom)},
+			serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Plain: true, Handler: serve.Wrap("public", dispatch.Public(callers), log, prom)},
 			serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
 				Handler: serve.Wrap("internal", telemetry.Internal(prom), log, prom)})
 	})

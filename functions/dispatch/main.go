@@ -87,7 +87,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	}
 	g.Go(func() error {
 		return serve.Start(ctx, log, events,
-			serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: public},
+			serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Plain: true, Handler: public},
 			serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,
 				Handler: serve.Wrap("internal", telemetry.Internal(prom), log, prom)},
 		)

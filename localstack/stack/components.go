@@ -114,7 +114,7 @@ func (s *Stack) runDispatch(ctx context.Context, l *life) error {
 	callers := signature.NewVerifier(signature.VerifierConfig{Now: l.registry.Now}, s.keys.signing)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return dispatch.Run(ctx) })
-	g.Go(func() error { return l.serve(ctx, dispatch.Public(callers), telemetry.Internal(l.prom)) })
+	g.Go(func() error { return l.servePlain(ctx, true, dispatch.Public(callers), telemetry.Internal(l.prom)) })
 	return g.Wait()
 }
 

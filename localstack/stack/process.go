@@ -201,8 +201,13 @@ func (p *Process) Kill() {
 // serve serves the handlers on the life's ports until ctx ends. A nil internal
 // leaves the internal port out.
 func (l *life) serve(ctx context.Context, public, internal http.Handler) error {
+	return l.servePlain(ctx, false, public, internal)
+}
+
+// servePlain is serve with a public port that is Plain, or not.
+func (l *life) servePlain(ctx context.Context, plain bool, public, internal http.Handler) error {
 	servers := []serve.Server{{
-		Name: "public", Listener: l.public, Grace: grace, Handler: serve.Wrap("public", public, l.log, l.prom)}}
+		Name: "public", Listener: l.public, Grace: grace, Plain: plain, Handler: serve.Wrap("public", public, l.log, l.prom)}}
 	if internal != nil {
 		servers = append(servers, serve.Server{
 			Name: "internal", Listener: l.internal, Grace: grace, Handler: serve.Wrap("internal", internal, l.log, l.prom)})

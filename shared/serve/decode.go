@@ -18,6 +18,9 @@ import (
 // sender says that it will be so long.
 const readAtOnce = 64 << 10
 
+// WholeBody returns a body that is b, which [Body] then returns without a copy.
+func WholeBody(b []byte) io.ReadCloser { return &wholeBody{unread: b} }
+
 // Body reads the whole body of r, at most limit bytes; a longer one is
 // [push.CodeBodyTooLarge]. It reads no more than limit+1 bytes of any body.
 func Body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *push.Problem) {
@@ -25,6 +28,9 @@ func Body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, *push.Pr
 		// The rest of the body is not worth reading, so the connection goes with it.
 		w.Header().Set("Connection", "close")
 		return nil, tooLarge(limit)
+	}
+	if whole, ok := r.Body.(*wholeBody); ok && int64(len(whole.unread)) <= limit {
+		return whole.rest(), nil
 	}
 	if n := r.ContentLength; n >= 0 && n <= readAtOnce {
 		body := make([]byte, n)

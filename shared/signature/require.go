@@ -1,10 +1,8 @@
 package signature
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -53,7 +51,7 @@ func Require(v *Verifier, limit int64, next http.Handler) http.Handler {
 			serve.Problem(w, r, p)
 			return
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
+		r.Body = serve.WholeBody(body)
 		r.ContentLength = int64(len(body))
 		next.ServeHTTP(w, r)
 	})
