@@ -43,9 +43,9 @@ var sharedEdges = map[string][]string{
 	"shared/secret":            {"shared/awsenv"},
 	"shared/serve":             {"shared/secret"},
 	"shared/signature":         {"shared/serve"},
-	"shared/handoff":           {"shared/awsenv", "shared/serve", "shared/signature"},
+	"shared/handoff":           {"shared/awsenv", "shared/batcher", "shared/serve", "shared/signature"},
 	"shared/nodeclient":        {"shared/signature"},
-	"shared/store/mongostore":  {"shared/store"},
+	"shared/store/mongostore":  {"shared/batcher", "shared/store"},
 	"shared/store/sqlitestore": {"shared/store"},
 	"shared/store/storeurl":    {"shared/store", "shared/store/mongostore", "shared/store/sqlitestore"},
 }

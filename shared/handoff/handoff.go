@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"pushcluster/shared/batcher"
 	"pushcluster/shared/push"
 	"pushcluster/shared/signature"
 )
@@ -40,8 +41,20 @@ type Config struct {
 
 // A Client hands messages to Dispatch. It may be used by several goroutines.
 type Client struct {
-	cfg Config
-	way carrier
+	cfg   Config
+	way   carrier
+	alone *batcher.Batcher[push.Message, error] // of calls with one message; nil where each goes by itself
+}
+
+// sharing lets calls with one message share requests: where two are under way,
+// others gather, but only for as long as a good answer takes, so that a request
+// which hangs holds up those in it and nobody else.
+var sharing = batcher.Config{
+	Lanes:      2,
+	Patience:   5 * time.Millisecond,
+	MaxLanes:   64,
+	MaxItems:   128,
+	MaxWaiting: 100_000,
 }
 
 // A carrier is one way to Dispatch.
@@ -69,7 +82,11 @@ func New(rawURL string, cfg Config, signer *signature.Signer) (*Client, error) {
 	if cfg.MaxBody == 0 || cfg.MaxBody > way.most() {
 		cfg.MaxBody = way.most()
 	}
-	return &Client{cfg: cfg, way: way}, nil
+	c := &Client{cfg: cfg, way: way}
+	if way.ordered() {
+		c.alone = batcher.New(sharing, c.together)
+	}
+	return c, nil
 }
 
 // newCarrier returns the way that rawURL names.
@@ -113,9 +130,46 @@ func newCarrier(rawURL string, signer *signature.Signer) (carrier, error) {
 // been handed off before. What does not fit into one request goes in several,
 // one after the other; when one of them fails as a whole, those after it are
 // not tried, so that they do not overtake.
+//
+// Single messages that are new share requests with those of other calls, where
+// Dispatch is asked directly.
 func (c *Client) HandOff(ctx context.Context, messages []push.Message, again bool) []error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Deadline)
 	defer cancel()
+	if len(messages) == 1 && !again && c.alone != nil {
+		errs, err := c.alone.Do(ctx, messages)
+		if err != nil {
+			return []error{transportError(ctx, err)}
+		}
+		return errs
+	}
+	return c.send(ctx, messages, again)
+}
+
+// together hands off messages of as many calls. Its errors are the messages'.
+func (c *Client) together(ctx context.Context, messages []push.Message) ([]error, error) {
+	errs := c.send(ctx, messages, false)
+	for i, err := range errs {
+		if len(messages) > 1 && refused(err) {
+			// The request as a whole, perhaps: one message may be the cause, and the
+			// others are not to suffer.
+			errs[i] = c.send(ctx, messages[i:i+1], true)[0]
+		}
+	}
+	return errs, nil
+}
+
+// refused reports whether Dispatch, or what stands before it, answered something
+// that another request may not get.
+func refused(err error) bool {
+	if p, ok := errors.AsType[*push.Problem](err); ok {
+		return p.Code != push.CodeUnavailable
+	}
+	return errors.Is(err, ErrAnswer) || errors.Is(err, ErrFunction) || errors.Is(err, ErrNotTried)
+}
+
+// send is HandOff for messages that share no request with others.
+func (c *Client) send(ctx context.Context, messages []push.Message, again bool) []error {
 	errs := make([]error, len(messages))
 	for from := 0; from < len(messages); {
 		body, n, err := encode(messages[from:], again, c.cfg.MaxBody)

@@ -71,7 +71,7 @@ func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) erro
 		return fmt.Errorf("advance cursors: %w", err)
 	}
 	defer cancel()
-	if _, err := s.advancing.do(ctx, cursors); err != nil {
+	if _, err := share(ctx, s.advancing, cursors); err != nil {
 		return fmt.Errorf("advance cursors: %w", err)
 	}
 	return nil

@@ -62,7 +62,7 @@ func (s *Store) PutDeliveries(ctx context.Context, records []store.Delivery) err
 		return fmt.Errorf("keep deliveries: %w", err)
 	}
 	defer cancel()
-	if _, err := s.keeping.do(ctx, records); err != nil {
+	if _, err := share(ctx, s.keeping, records); err != nil {
 		return fmt.Errorf("keep deliveries: %w", err)
 	}
 	return nil

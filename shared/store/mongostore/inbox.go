@@ -53,7 +53,7 @@ func (s *Store) WriteInbox(ctx context.Context, entries []store.InboxEntry) ([]s
 		return nil, fmt.Errorf("write inbox: %w", err)
 	}
 	defer cancel()
-	placements, err := s.placing.do(ctx, entries)
+	placements, err := share(ctx, s.placing, entries)
 	if err != nil {
 		return nil, fmt.Errorf("write inbox: %w", err)
 	}

@@ -57,7 +57,7 @@ func (s *Store) InsertMessages(ctx context.Context, records []store.Record) ([]s
 		return nil, fmt.Errorf("insert messages: %w", err)
 	}
 	defer cancel()
-	insertions, err := s.inserting.do(ctx, records)
+	insertions, err := share(ctx, s.inserting, records)
 	if err != nil {
 		return nil, fmt.Errorf("insert messages: %w", err)
 	}

@@ -23,6 +23,7 @@ package mongostore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,6 +33,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
+	"pushcluster/shared/batcher"
 	"pushcluster/shared/store"
 )
 
@@ -80,10 +82,10 @@ type Store struct {
 	deliveries *mongo.Collection
 	callbacks  *mongo.Collection
 
-	inserting *batcher[store.Record, store.Insertion]
-	placing   *batcher[store.InboxEntry, store.Placement]
-	advancing *batcher[store.Cursor, struct{}]
-	keeping   *batcher[store.Delivery, struct{}]
+	inserting *batcher.Batcher[store.Record, store.Insertion]
+	placing   *batcher.Batcher[store.InboxEntry, store.Placement]
+	advancing *batcher.Batcher[store.Cursor, struct{}]
+	keeping   *batcher.Batcher[store.Delivery, struct{}]
 }
 
 var _ store.Store = (*Store)(nil)
@@ -118,10 +120,11 @@ func Open(uri string, cfg Config) (*Store, error) {
 
 	s := &Store{cfg: cfg, client: client}
 	s.use(client.Database(target.database))
-	s.inserting = newBatcher(cfg, s.insertMessages)
-	s.placing = newBatcher(cfg, s.writeInbox)
-	s.advancing = newBatcher(cfg, s.advanceCursors)
-	s.keeping = newBatcher(cfg, s.putDeliveries)
+	sharing := batcher.Config{MaxItems: cfg.MaxBatch, MaxWaiting: cfg.MaxWaiting}
+	s.inserting = batcher.New(sharing, s.insertMessages)
+	s.placing = batcher.New(sharing, s.writeInbox)
+	s.advancing = batcher.New(sharing, s.advanceCursors)
+	s.keeping = batcher.New(sharing, s.putDeliveries)
 	return s, nil
 }
 
@@ -142,16 +145,31 @@ func (s *Store) use(db *mongo.Database) {
 
 // Close ends the writes under way, waits for them, and closes all connections.
 func (s *Store) Close() error {
-	s.inserting.close()
-	s.placing.close()
-	s.advancing.close()
-	s.keeping.close()
+	s.inserting.Close()
+	s.placing.Close()
+	s.advancing.Close()
+	s.keeping.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
 	defer cancel()
 	if err := s.client.Disconnect(ctx); err != nil && classify(err) != errClosed {
 		return fmt.Errorf("close the store: %w", err)
 	}
 	return nil
+}
+
+// share has b do items. An error for want of time or room is [store.ErrUnavailable].
+func share[In, Out any](ctx context.Context, b *batcher.Batcher[In, Out], items []In) ([]Out, error) {
+	out, err := b.Do(ctx, items)
+	switch {
+	case errors.Is(err, batcher.ErrClosed):
+		return nil, errClosed
+	case errors.Is(err, batcher.ErrFull), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		if !errors.Is(err, store.ErrUnavailable) {
+			err = unavailable(err)
+		}
+		return nil, err
+	}
+	return out, err
 }
 
 // Ping asks the primary whether it answers.
