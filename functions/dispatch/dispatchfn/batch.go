@@ -61,6 +61,10 @@ type batch struct {
 	// failed has the channels where a message of the same request has failed, in
 	// this or an earlier batch.
 	failed channelSet
+	judged bool // problems are final
+
+	calls    []*call // whose messages these are; none: one request's
+	appended func()  // to be called once places were taken; nil: it was, or need not be
 }
 
 // take makes places for the first of messages, at least one, until the batch is
@@ -127,13 +131,27 @@ func (b *batch) run(ctx context.Context) bool {
 		b.failAll(push.NewProblem(push.CodeUnavailable, "the message could not be placed; hand it off again"))
 		whole = false
 	}
+	b.judge()
+	return whole
+}
+
+// judge sets the problems of messages that a log did not take, and counts the
+// outcomes, once.
+func (b *batch) judge() {
+	if b.judged {
+		return
+	}
+	b.judged = true
 	var failed error
 	for i := range b.places {
 		p := &b.places[i]
-		if p.at.Err != nil {
+		if p.at.Err == nil {
+			continue
+		}
+		if b.failed != nil {
 			b.failed[p.channel] = true
 		}
-		if p.at.Err != nil && b.problems[p.message] == nil {
+		if b.problems[p.message] == nil {
 			failed = p.at.Err
 			b.problems[p.message] = push.NewProblem(push.CodeUnavailable, "a channel's log could not be written; hand it off again")
 		}
@@ -142,7 +160,6 @@ func (b *batch) run(ctx context.Context) bool {
 		b.h.log.Warn("logs could not be written", "err", failed)
 	}
 	b.count()
-	return whole
 }
 
 // count counts the outcome of every message that had places.
@@ -188,10 +205,14 @@ func (b *batch) settle(ctx context.Context) error {
 		if err := b.append(ctx, todo); err != nil {
 			return err
 		}
+		parcels := b.parcels(todo)
+		b.expect(parcels)
 		var next []int
 		var g errgroup.Group // a store that fails does not cut off the pushes
 		g.Go(func() (err error) {
-			next, err = b.keep(ctx, todo)
+			if next, err = b.keep(ctx, todo); err == nil && len(next) == 0 {
+				b.kept()
+			}
 			return err
 		})
 		if nodes := b.h.reached.in(b.term, time.Now()); len(nodes) > 0 {
@@ -200,7 +221,7 @@ func (b *batch) settle(ctx context.Context) error {
 				return nil
 			})
 		}
-		b.push(ctx, todo)
+		b.push(ctx, parcels)
 		if err := g.Wait(); err != nil {
 			return err
 		}
@@ -262,6 +283,9 @@ func (b *batch) appendItems(ctx context.Context, todo []int) (registry.Appended,
 		items[n] = b.places[i].item
 	}
 	a, err := b.h.reg.Append(ctx, items)
+	if b.appended != nil {
+		b.appended()
+	}
 	if err != nil {
 		return registry.Appended{}, err
 	}

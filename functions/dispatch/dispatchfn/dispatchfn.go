@@ -140,7 +140,9 @@ type Handler struct {
 	metrics *metrics
 	misses  misses
 	reached reached
-	slots   chan struct{} // holds a token for each request under way
+	slots   chan struct{} // holds a token for each request, or batch of small ones, under way
+
+	gathering gathering
 
 	confirmed atomic.Int64 // when a message was last confirmed, in nanoseconds of reg.Now
 }
@@ -219,6 +221,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // not confirmed, nil for the others. again says that any of them may have been
 // dispatched before. It does not change the messages.
 func (h *Handler) Dispatch(ctx context.Context, messages []*push.Message, again bool) []*push.Problem {
+	if !again {
+		if c, ok := newCall(messages); ok {
+			return h.together(ctx, c)
+		}
+	}
 	problems, _ := h.dispatch(ctx, messages, again)
 	return problems
 }
@@ -230,13 +237,11 @@ func (h *Handler) dispatch(ctx context.Context, messages []*push.Message, again 
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Deadline)
 	defer cancel()
 	problems = make([]*push.Problem, len(messages))
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	case <-ctx.Done():
+	if !h.enter(ctx) {
 		h.notTried(problems, push.NewProblem(push.CodeUnavailable, "too much is being dispatched"))
 		return problems, 0
 	}
+	defer h.leave()
 	failed := make(channelSet) // no message may overtake one that a log did not take
 	for tried < len(messages) {
 		b := &batch{h: h, again: again, failed: failed}
@@ -252,6 +257,19 @@ func (h *Handler) dispatch(ctx context.Context, messages []*push.Message, again 
 	h.metrics.seconds.Observe(time.Since(began).Seconds())
 	return problems, tried
 }
+
+// enter waits for its turn; the caller must call leave. It reports false if ctx
+// ended before.
+func (h *Handler) enter(ctx context.Context) bool {
+	select {
+	case h.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (h *Handler) leave() { <-h.slots }
 
 // notTried sets every problem to p.
 func (h *Handler) notTried(problems []*push.Problem, p *push.Problem) {

@@ -19,10 +19,9 @@ type parcel struct {
 	routes []registry.ChannelRoute // that brought each of places here
 }
 
-// push brings the places of todo to the nodes that have routes for them, all
-// nodes side by side. It returns when each has answered or missed its deadline.
-func (b *batch) push(ctx context.Context, todo []int) {
-	parcels := b.parcels(todo)
+// push brings parcels to their nodes, all side by side. It returns when each has
+// answered or missed its deadline.
+func (b *batch) push(ctx context.Context, parcels []*parcel) {
 	if len(parcels) == 0 {
 		return
 	}
@@ -68,6 +67,7 @@ func (b *batch) parcels(todo []int) []*parcel {
 // that the node, or its successor at the address, says are stale. A lease that
 // is gone and a failure on the way say nothing about routes.
 func (b *batch) deliver(ctx context.Context, p *parcel) {
+	defer b.delivered(p)
 	h := b.h
 	began := time.Now()
 	owed, skip := h.misses.of(p.node, began)
