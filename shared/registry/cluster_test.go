@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -94,8 +95,9 @@ func text(s *registrytest.Server, args ...string) (string, error) {
 	return strings.Join(lines, "\n"), sc.Err()
 }
 
-func TestCluster(t *testing.T) {
-	servers := cluster(t)
+// openCluster returns a registry of all servers.
+func openCluster(t *testing.T, servers []*registrytest.Server) bench {
+	t.Helper()
 	terms := &registrytest.Terms{}
 	var addrs []string
 	for _, s := range servers {
@@ -106,7 +108,65 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = reg.Close() })
-	b := bench{reg, nil, terms}
+	return bench{reg, nil, terms}
+}
+
+// A slot is on its way from one server to another, and of a channel the log has
+// arrived and the routes have not: nothing is appended there behind a read of the
+// routes here.
+func TestAppendWhileTheSlotMoves(t *testing.T) {
+	servers := cluster(t)
+	b := openCluster(t, servers)
+	ctx := t.Context()
+	const channel = push.Channel("#42")
+	if err := b.AddRoutes(ctx, "n1", []registry.ChannelRoute{{Channel: channel, Registration: 7}}); err != nil {
+		t.Fatal(err)
+	}
+	b.add(t, channel, "m1")
+	slot, err := text(servers[0], "CLUSTER", "KEYSLOT", "push:{#42}:routes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot = strings.TrimPrefix(slot, ":")
+	number, err := strconv.Atoi(slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := servers[min(number/5461, 2)]
+	to := servers[(min(number/5461, 2)+1)%3]
+	id := func(s *registrytest.Server) string {
+		id, err := text(s, "CLUSTER", "MYID")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	do(t, to, "CLUSTER", "SETSLOT", slot, "IMPORTING", id(from))
+	do(t, from, "CLUSTER", "SETSLOT", slot, "MIGRATING", id(to))
+	host, port, _ := net.SplitHostPort(to.Addr())
+	for _, key := range []string{"push:{#42}:log", "push:{#42}:seen"} {
+		do(t, from, "MIGRATE", host, port, key, "0", "5000")
+	}
+
+	item := registry.Item{Channel: channel, Message: message("m2")}
+	got, err := b.Append(ctx, []registry.Item{item})
+	if err != nil || got.Items[0].Err == nil {
+		t.Errorf("Append while log and routes are apart = %+v, %v, want it refused", got.Items, err)
+	}
+	do(t, from, "MIGRATE", host, port, "push:{#42}:routes", "0", "5000")
+	for _, s := range []*registrytest.Server{to, from} {
+		do(t, s, "CLUSTER", "SETSLOT", slot, "NODE", id(to))
+	}
+	item.Again, item.Asked = true, true
+	it := b.append(t, item).Items[0]
+	if it.Repeat || len(it.Routes) != 1 || it.Routes[0].Registration != 7 {
+		t.Errorf("Append after the routes moved = %+v, want a new place and the route", it)
+	}
+}
+
+func TestCluster(t *testing.T) {
+	servers := cluster(t)
+	b := openCluster(t, servers)
 	ctx := t.Context()
 	if err := b.Ready(ctx); err != nil {
 		t.Errorf("Ready: %v", err)
