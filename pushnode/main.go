@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 
 	"pushcluster/pushnode/address"
 	"pushcluster/pushnode/cursorpost"
@@ -118,7 +117,15 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		return err
 	}
 	defer writeFigures(ctx, cfg, stderr, log, prom)()
-	return serveNode(ctx, cfg, n, signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys), internal, log, prom)
+	public, err := serve.Listen(ctx, "LISTEN", cfg.Listen)
+	if err != nil {
+		internal.Close()
+		return fmt.Errorf("public port: %w", err)
+	}
+	return n.Serve(ctx, node.Ports{
+		Public: public, Internal: internal, Mux: telemetry.Internal(prom),
+		Callers: signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys),
+	}, prom)
 }
 
 // writeFigures begins to write what scaling and alarms on AWS need into the log,
@@ -151,33 +158,4 @@ func nodeID(ctx context.Context, cfg Config, internal net.Listener) (push.NodeID
 		return "", err
 	}
 	return node.NewID(addr), nil
-}
-
-// serveNode runs the node and its two ports. The ports stay open while the node
-// drains: its connections still get messages then.
-func serveNode(ctx context.Context, cfg Config, n *node.Node, callers *signature.Verifier, internal net.Listener, log *slog.Logger, prom *prometheus.Registry) error {
-	listener, err := serve.Listen(ctx, "LISTEN", cfg.Listen)
-	if err != nil {
-		internal.Close()
-		return fmt.Errorf("public port: %w", err)
-	}
-	public := serve.Wrap("public", n.Public(), log, prom)
-	ports, closePorts := context.WithCancel(context.WithoutCancel(ctx))
-	defer closePorts()
-	mux := telemetry.Internal(prom)
-	mux.Handle("/v1/node/", n.Internal(callers))
-	var g errgroup.Group
-	life, end := context.WithCancel(ctx)
-	g.Go(func() error {
-		defer closePorts()
-		return n.Run(life)
-	})
-	g.Go(func() error {
-		defer end() // a port that cannot be served ends the node
-		return serve.Run(ports, log,
-			serve.Server{Name: "public", Listener: n.Front(listener, public), Handler: public},
-			serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Listener: internal, Handler: serve.Wrap("internal", mux, log, prom)},
-		)
-	})
-	return g.Wait()
 }

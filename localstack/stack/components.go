@@ -19,7 +19,6 @@ import (
 	"pushcluster/pushnode/node"
 	"pushcluster/pushnode/verify"
 	"pushcluster/shared/handoff"
-
 	"pushcluster/shared/nodeclient"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/signature"
@@ -135,24 +134,11 @@ func (s *Stack) runNode(ctx context.Context, l *life) error {
 	if err != nil {
 		return err
 	}
-	internal := telemetry.Internal(l.prom)
-	internal.Handle("/v1/node/", n.Internal(signature.NewVerifier(signature.VerifierConfig{Now: l.registry.Now}, s.keys.signing)))
-
-	// The ports stay open while the node drains.
-	ports, closePorts := context.WithCancel(context.WithoutCancel(ctx))
-	defer closePorts()
-	ctx, end := context.WithCancel(ctx)
-	defer end()
-	var g errgroup.Group
-	g.Go(func() error {
-		defer closePorts()
-		return n.Run(ctx)
-	})
-	g.Go(func() error {
-		defer end()
-		return l.serve(ports, n.Public(), internal)
-	})
-	return g.Wait()
+	l.node.Store(n)
+	return n.Serve(ctx, node.Ports{
+		Public: l.public.Listener, Internal: l.internal, Grace: grace, Mux: telemetry.Internal(l.prom), // its clients' sockets are for the node to cut
+		Callers: signature.NewVerifier(signature.VerifierConfig{Now: l.registry.Now}, s.keys.signing),
+	}, l.prom)
 }
 
 // origins are the pages that may connect: those of the configuration, and the

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,7 +46,8 @@ type Process struct {
 // A life is one run of a process. A restart is a new one.
 type life struct {
 	log              *slog.Logger
-	early            startLog // what is behind log
+	early            startLog                  // what is behind log
+	node             atomic.Pointer[node.Node] // set by who runs one, before it is ready
 	prom             *prometheus.Registry
 	public, internal *listener
 	nodeID           push.NodeID // empty for what is no node
@@ -192,6 +194,9 @@ func (p *Process) Kill() {
 	}
 	l.store.cut()
 	l.registry.Close() // before the ports: a node whose port fails drains, and would give up its lease
+	if n := l.node.Load(); n != nil {
+		n.Cut()
+	}
 	l.public.cut()
 	l.internal.cut()
 	l.stop()

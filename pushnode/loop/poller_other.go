@@ -51,6 +51,9 @@ func (s *Socket) AwaitDrained() bool { return false }
 // CloseWrite reports false.
 func (s *Socket) CloseWrite() bool { return false }
 
+// DropUnsent does nothing.
+func (s *Socket) DropUnsent() {}
+
 // Close reports false.
 func (s *Socket) Close() bool { return false }
 

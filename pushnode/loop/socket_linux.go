@@ -202,6 +202,16 @@ func (s *Socket) CloseWrite() bool {
 	return s.fd >= 0 && s.rest == nil && unix.Shutdown(int(s.fd), unix.SHUT_WR) == nil
 }
 
+// DropUnsent has Close reset the connection: what the kernel has taken and not
+// sent is lost then, too.
+func (s *Socket) DropUnsent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd >= 0 {
+		_ = unix.SetsockoptLinger(int(s.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+}
+
 // Close closes the socket; what waits is lost. It reports true to its first
 // caller if nobody had the right to read: it is the caller's then, for ever, and
 // with it what is to be done once when a connection has ended. Otherwise whoever

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"runtime"
 	"slices"
 	"sync"
@@ -139,7 +140,8 @@ type Node struct {
 
 	catchReads chan struct{} // holds a token for each catch-up that reads
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex   // guards what follows
+	public  net.Listener // set by Serve
 	clients []*client
 	users   map[push.UserID]*client // the first of those that connected; the others are linked to it
 }

@@ -90,6 +90,12 @@ func (s *socket) see(c *client) bool {
 // judge does nothing: see has deadlines.
 func (s *socket) judge(*client, time.Time) bool { return false }
 
+func (s *socket) dropUnsent() {
+	if c, ok := s.Conn.(interface{ SetLinger(seconds int) error }); ok { // with TLS it is not
+		_ = c.SetLinger(0) // one that is closed already has nothing to send
+	}
+}
+
 func (s *socket) cut() bool {
 	_ = s.Conn.Close() // the reader sees it
 	return false

@@ -26,6 +26,8 @@ type transport interface {
 	// closeWrite ends the sending side, behind what was written. It does nothing
 	// where bytes wait, and reports whether it did.
 	closeWrite() bool
+	// dropUnsent has cut reset the connection, with what the kernel has not sent.
+	dropUnsent()
 	// cut closes the connection. It reports true, once, if nobody reads: then the
 	// caller ends the client.
 	cut() bool
@@ -57,6 +59,8 @@ func (s pollSocket) judge(c *client, now time.Time) bool {
 }
 
 func (s pollSocket) closeWrite() bool { return s.CloseWrite() }
+
+func (s pollSocket) dropUnsent() { s.DropUnsent() }
 
 func (s pollSocket) cut() bool { return s.Socket.Close() }
 

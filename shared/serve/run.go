@@ -52,8 +52,8 @@ func Listen(ctx context.Context, env, addr string) (net.Listener, error) {
 }
 
 // Run serves every server until ctx ends or one of them fails. Then all stop
-// taking connections, requests under way get their grace, and what is left is
-// cut off. It returns nil if it ended because ctx did. Connections that a
+// taking connections, requests under way get their grace (those of a server that
+// failed do not), and what is left is cut off. It returns nil if it ended because ctx did. Connections that a
 // handler has hijacked are the handler's to close.
 func Run(ctx context.Context, log *slog.Logger, servers ...Server) error {
 	listeners := make([]net.Listener, len(servers))
@@ -119,6 +119,7 @@ func (s Server) run(ctx context.Context, log *slog.Logger, l net.Listener) error
 			before.Close()
 			before.cutOff()
 		}
+		server.Close() // its connections go with it
 		return fmt.Errorf("serve %s port: %w", s.Name, err)
 	case <-ctx.Done():
 	}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,6 +103,36 @@ func TestRunCutsOffAfterGrace(t *testing.T) {
 	}
 	if err := <-ran; err != nil {
 		t.Errorf("Run = %v, want nil", err)
+	}
+}
+
+// A server that fails leaves no connection behind that nobody serves.
+func TestRunClosesWhatAFailedServerHad(t *testing.T) {
+	l, err := Listen(t.Context(), "LISTEN", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := make(chan error, 1)
+	go func() { ran <- Run(t.Context(), quiet(), Server{Name: "public", Listener: l, Handler: http.NotFoundHandler()}) }()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	answers := bufio.NewReader(c)
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	res, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, res.Body)
+	l.Close()
+	if err := <-ran; err == nil {
+		t.Error("Run = nil after its listener failed")
+	}
+	if _, err := answers.ReadByte(); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read of an idle connection = %v, want it closed", err)
 	}
 }
 
