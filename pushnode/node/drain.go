@@ -39,30 +39,43 @@ func (n *Node) drain() {
 }
 
 // closeInWaves closes clients one after another over DrainTime, so that they
-// do not all arrive elsewhere at once. It ends early with ctx.
+// do not all arrive elsewhere at once. It ends early with ctx, and when none is
+// left.
 func (n *Node) closeInWaves(ctx context.Context, clients []*client) {
 	begin := time.Now()
+	look := time.NewTicker(emptyPace)
+	defer look.Stop()
 	for i, c := range clients {
-		at := begin.Add(n.cfg.DrainTime * time.Duration(i) / time.Duration(len(clients)))
-		select {
-		case <-time.After(time.Until(at)):
-		case <-ctx.Done():
-			return
+		due := time.After(time.Until(begin.Add(n.cfg.DrainTime * time.Duration(i) / time.Duration(len(clients)))))
+		for waits := true; waits; {
+			select {
+			case <-due:
+				waits = false
+			case <-look.C:
+				if n.connections() == 0 {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
 		}
 		c.close(push.CloseShutdown)
 	}
 }
 
+// emptyPace is how often a node that drains looks whether anybody is left.
+const emptyPace = 10 * time.Millisecond
+
 // awaitEmpty waits until no connection is left, for at most limit; those that
 // remain are cut off.
 func (n *Node) awaitEmpty(limit time.Duration) {
 	for end := time.Now().Add(limit); n.connections() > 0 && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(emptyPace)
 	}
 	for _, c := range n.allClients() {
 		c.abort(gone)
 	}
 	for n.connections() > 0 {
-		time.Sleep(10 * time.Millisecond) // their readers are ending
+		time.Sleep(emptyPace) // their readers are ending
 	}
 }

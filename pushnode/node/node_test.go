@@ -496,6 +496,31 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// A drain that nobody is left for is over.
+func TestDrainEndsWithTheLastConnection(t *testing.T) {
+	c := newCluster(t, node.Config{DrainTime: time.Minute}, 1)
+	var clients []*wsClient
+	for i := range 3 {
+		a := dial(t, c.nodes[0], "")
+		a.connect(fmt.Sprint(i), "")
+		clients = append(clients, a)
+	}
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); c.nodes[0].stop() }()
+	if got := clients[0].closed(); got != 3001 { // the waves have begun
+		t.Errorf("the first client was closed with %d, want 3001", got)
+	}
+	for _, a := range clients {
+		a.ws.Close()
+	}
+	select {
+	case <-stopped:
+	case <-time.After(10 * time.Second):
+		t.Error("the node still drains 10 s after its last connection has left, want it ended")
+		<-stopped
+	}
+}
+
 func TestRequestsOfOthersAreRefused(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
 	id := c.nodes[0].id

@@ -113,7 +113,9 @@ func TestRunClosesWhatAFailedServerHad(t *testing.T) {
 		t.Fatal(err)
 	}
 	ran := make(chan error, 1)
-	go func() { ran <- Run(t.Context(), quiet(), Server{Name: "public", Listener: l, Handler: http.NotFoundHandler()}) }()
+	go func() {
+		ran <- Run(t.Context(), quiet(), Server{Name: "public", Listener: l, Handler: http.NotFoundHandler()})
+	}()
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
