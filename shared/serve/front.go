@@ -84,12 +84,18 @@ func (f *front) end() error {
 	for c := range conns {
 		c.closeIf(stateNew, stateIdle)
 	}
+	f.closeOthers()
+	return err
+}
+
+// closeOthers closes what waits for net/http, which asks for none any more.
+func (f *front) closeOthers() {
 	for {
 		select {
 		case c := <-f.others:
 			c.Close()
 		default:
-			return err
+			return
 		}
 	}
 }
@@ -173,18 +179,15 @@ func (f *front) forget(c *plainConn) {
 	f.open.Done()
 }
 
-// passOn gives a connection to net/http.
+// passOn gives a connection to net/http. When the front has ended it closes it.
 func (f *front) passOn(c net.Conn) {
-	select {
-	case <-f.closed:
-		c.Close()
-		return
-	default:
-	}
 	select {
 	case f.others <- c:
 	case <-f.closed:
 		c.Close()
+	}
+	if f.ending() {
+		f.closeOthers() // end may have done so before ours was among them
 	}
 }
 
