@@ -148,7 +148,9 @@ func (b *wholeBody) rest() []byte {
 
 // plainName returns the name under which net/http has a header.
 func plainName(name string) string {
-	switch name { // as others spell what comes with every request
+	switch name { // what comes with every request, as it is or as others spell it
+	case "Host", "Content-Type", "Content-Length", "User-Agent", "Accept-Encoding", "Traceparent", "Webhook-Id", "Webhook-Timestamp", "Webhook-Signature":
+		return name
 	case "webhook-id":
 		return "Webhook-Id"
 	case "webhook-timestamp":
@@ -181,8 +183,8 @@ func isPlainName(s string) bool {
 
 // isPlainText reports whether s is of printable ASCII, spaces and tabs.
 func isPlainText(s string) bool {
-	for _, c := range []byte(s) {
-		if c != '\t' && (c < ' ' || c >= 0x7f) {
+	for i := range len(s) {
+		if c := s[i]; c-' ' >= 0x7f-' ' && c != '\t' {
 			return false
 		}
 	}

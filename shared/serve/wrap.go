@@ -82,10 +82,23 @@ func (m *metrics) count(r *http.Request, a *answer, took time.Duration) {
 		if status == 0 {
 			status = http.StatusOK // nothing written: net/http answers 200
 		}
-		class = strconv.Itoa(status/100) + "xx"
+		class = classOf(status)
 		m.seconds.WithLabelValues(route(r)).Observe(took.Seconds())
 	}
 	m.requests.WithLabelValues(route(r), class).Inc()
+}
+
+// classOf returns the class of a status: 2xx, 4xx, …
+func classOf(status int) string {
+	switch status / 100 {
+	case 2:
+		return "2xx"
+	case 4:
+		return "4xx"
+	case 5:
+		return "5xx"
+	}
+	return strconv.Itoa(status/100) + "xx"
 }
 
 // route is the pattern that an http.ServeMux matched, a bounded set.

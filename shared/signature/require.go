@@ -39,7 +39,7 @@ func Require(v *Verifier, limit int64, next http.Handler) http.Handler {
 			return
 		}
 		// Read and judge nothing of a request that does not even claim to be signed.
-		if r.Header.Get(HeaderSignature) == "" {
+		if r.Header.Get(keySignature) == "" {
 			serve.Problem(w, r, unsigned())
 			return
 		}
@@ -64,7 +64,7 @@ func RequireStatement(v *Verifier, statement func(*http.Request) []byte, next ht
 	g := newGuard(v)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := unsigned()
-		if r.Header.Get(HeaderSignature) != "" {
+		if r.Header.Get(keySignature) != "" {
 			p = g.check(r.Header, statement(r))
 		}
 		if p != nil {

@@ -132,7 +132,7 @@ func (s *scanner) request(req *push.DispatchRequest) bool {
 		if n == 0 {
 			return s.boolean(&req.Again)
 		}
-		req.Messages = make([]push.Message, 0, 1+bytes.Count(s.b, []byte(`"created_at"`)))
+		req.Messages = make([]push.Message, 0, max(1, bytes.Count(s.b, []byte(`"created_at"`))))
 		return s.list('[', ']', func() bool {
 			if len(req.Messages) == cap(req.Messages) {
 				return false // more messages than times they were made at
