@@ -32,24 +32,30 @@ func encodedSize(e *push.Entry) int {
 
 // appendJSON appends the push of e as JSON, without newline.
 func appendJSON(b []byte, e *push.Entry) ([]byte, error) {
+	b = AppendString(append(slices.Grow(b, encodedSize(e)), `{"push":{"channel":`...), string(e.Channel))
+	b, err := AppendJSON(append(b, `,"pub":`...), e)
+	return append(b, `}}`...), err
+}
+
+// AppendJSON appends e as a publication of the client protocol, as [Wire] has it,
+// in JSON without a newline. It fails where the data is no JSON; then what was
+// appended is of no use.
+func AppendJSON(b []byte, e *push.Entry) ([]byte, error) {
 	m := e.Message
 	if !json.Valid(m.Data) {
 		return b, errNoJSON
 	}
-	b = slices.Grow(b, encodedSize(e))
-	b = appendString(append(b, `{"push":{"channel":`...), string(e.Channel))
-	b = append(b, `,"pub":{"data":`...)
-	b = appendLine(b, m.Data)
+	b = appendLine(append(b, `{"data":`...), m.Data)
 	b = strconv.AppendUint(append(b, `,"offset":`...), uint64(e.Offset), 10)
 	b = m.CreatedAt.UTC().AppendFormat(append(b, `,"tags":{"at":"`...), time.RFC3339Nano)
-	b = appendString(append(b, `","id":`...), string(m.ID))
+	b = AppendString(append(b, `","id":`...), string(m.ID))
 	if m.Event != "" {
-		b = appendString(append(b, `,"event":`...), m.Event)
+		b = AppendString(append(b, `,"event":`...), m.Event)
 	}
 	if m.Trace != "" {
-		b = appendString(append(b, `,"trace":`...), m.Trace)
+		b = AppendString(append(b, `,"trace":`...), m.Trace)
 	}
-	return append(b, `}}}}`...), nil
+	return append(b, `}}`...), nil
 }
 
 // appendLine appends data, which is JSON, without its newlines: those lie between
@@ -64,8 +70,8 @@ func appendLine(b, data []byte) []byte {
 	}
 }
 
-// appendString appends s as a string of JSON. What is not UTF-8 is replaced.
-func appendString(b []byte, s string) []byte {
+// AppendString appends s as a string of JSON. What is not UTF-8 is replaced.
+func AppendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	start := 0 // of what was not appended yet

@@ -20,6 +20,7 @@ type codec struct {
 	separator   string // between two packets
 	ping        []byte // the packet of a protocol ping
 	encode      func(*protocol.Reply) ([]byte, error)
+	welcome     func(*welcome, []byte) ([]byte, error) // appends a packet
 	publication func(*hub.Publication) ([]byte, error)
 	decoder     func(frame []byte) protocol.CommandDecoder
 }
@@ -28,6 +29,7 @@ var (
 	codecJSON = &codec{
 		name: "json", messageType: websocket.TextMessage, separator: "\n", ping: []byte("{}"),
 		encode:      protocol.DefaultJsonReplyEncoder.Encode,
+		welcome:     (*welcome).appendJSON,
 		publication: (*hub.Publication).JSON,
 		decoder: func(frame []byte) protocol.CommandDecoder {
 			return protocol.NewJSONCommandDecoder(frame)
@@ -35,19 +37,22 @@ var (
 	}
 	codecProtobuf = &codec{
 		name: "protobuf", messageType: websocket.BinaryMessage, ping: []byte{0},
-		encode: func(r *protocol.Reply) ([]byte, error) {
-			body, err := protocol.DefaultProtobufReplyEncoder.Encode(r)
-			if err != nil {
-				return nil, err
-			}
-			return append(binary.AppendUvarint(make([]byte, 0, len(body)+3), uint64(len(body))), body...), nil
-		},
+		encode:      encodeProtobuf,
+		welcome:     (*welcome).appendProtobuf,
 		publication: (*hub.Publication).Protobuf,
 		decoder: func(frame []byte) protocol.CommandDecoder {
 			return protocol.NewProtobufCommandDecoder(frame)
 		},
 	}
 )
+
+func encodeProtobuf(r *protocol.Reply) ([]byte, error) {
+	body, err := protocol.DefaultProtobufReplyEncoder.Encode(r)
+	if err != nil {
+		return nil, err
+	}
+	return append(binary.AppendUvarint(make([]byte, 0, len(body)+3), uint64(len(body))), body...), nil
+}
 
 var errEmptyFrame = errors.New("frame holds no command")
 

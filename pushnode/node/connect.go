@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/centrifugal/protocol"
@@ -66,32 +67,29 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	if err != nil {
 		return err
 	}
-	joins, err := c.joinAll(ctx, identity, req.Subs, cursors)
-	if err != nil {
+	a := arrivals.Get().(*arrival)
+	defer a.over()
+	if err := c.joinAll(ctx, a, identity, req.Subs, cursors); err != nil {
 		return err
 	}
-	if err := c.keepNewCursors(ctx, joins, cursors); err != nil {
+	if err := c.keepNewCursors(ctx, a.all, cursors); err != nil {
 		return err
 	}
-	subs := make(map[string]*protocol.SubscribeResult, len(joins))
-	for _, j := range joins {
-		subs[string(j.sub.Channel().Name())] = j.result
+	a.welcome = welcome{
+		command: cmd.Id, client: c.id, version: c.node.cfg.Version, epoch: c.node.epoch, joins: a.all,
+		ping: uint32(c.node.cfg.PingInterval / time.Second),
 	}
-	result := &protocol.ConnectResult{
-		Client: c.id.String(), Version: c.node.cfg.Version, Subs: subs,
-		Ping: uint32(c.node.cfg.PingInterval / time.Second), Pong: true,
-	}
-	result.Expires, result.Ttl = c.node.lifetime(identity)
+	a.welcome.expires, a.welcome.ttl = c.node.lifetime(identity)
 	now := c.node.now()
 	c.mu.Lock()
 	c.since = now.UnixNano()
 	c.nextPing = c.node.moment(time.Now()).after(c.node.cfg.PingInterval/2 + rand.N(c.node.cfg.PingInterval/2+1))
 	c.mu.Unlock()
-	c.reply(cmd.Id, &protocol.Reply{Connect: result})
+	c.welcome(&a.welcome)
 	c.connected.Store(true) // pings may follow the reply now
 	c.stir()
 	c.greet()
-	for _, j := range joins {
+	for _, j := range a.all {
 		c.release(j)
 	}
 	return nil
@@ -188,10 +186,10 @@ func (n *Node) lifetime(identity push.Identity) (expires bool, ttl uint32) {
 // loadCursors returns how far the client's device has come, by channel; empty
 // without a device.
 func (c *client) loadCursors(ctx context.Context) (map[push.Channel]store.Cursor, error) {
-	cursors := make(map[push.Channel]store.Cursor)
 	if c.device == "" {
-		return cursors, nil
+		return nil, nil
 	}
+	cursors := make(map[push.Channel]store.Cursor)
 	list, err := c.node.devices.of(ctx, store.UserDevice{User: c.user, Device: c.device})
 	for _, cur := range list {
 		cursors[cur.Channel] = cur
@@ -202,48 +200,79 @@ func (c *client) loadCursors(ctx context.Context) (map[push.Channel]store.Cursor
 // minPageBytes is the least that the first page of one of many channels holds.
 const minPageBytes = 4 << 10
 
+// An arrival is what a connect command is carried out with. Its memory is used
+// again for the next one.
+type arrival struct {
+	channels []push.Channel
+	joins    []join  // of each channel once
+	all      []*join // of joins, those that were entered
+	reading  []*join // of those, the ones that need Redis
+	welcome  welcome
+}
+
+var arrivals = sync.Pool{New: func() any { return new(arrival) }}
+
+// maxKeptJoins is of how many channels the memory of an arrival is kept.
+const maxKeptJoins = 16
+
+// over gives the arrival's memory back.
+func (a *arrival) over() {
+	if cap(a.joins) > maxKeptJoins {
+		return
+	}
+	clear(a.channels)
+	clear(a.joins)
+	clear(a.all)
+	clear(a.reading)
+	*a = arrival{channels: a.channels[:0], joins: a.joins[:0], all: a.all[:0], reading: a.reading[:0]}
+	arrivals.Put(a)
+}
+
 // joinAll subscribes the client to its personal channel, to all, and to what
 // its token names. On error nothing stays subscribed.
-func (c *client) joinAll(ctx context.Context, identity push.Identity, asked map[string]*protocol.SubscribeRequest, cursors map[push.Channel]store.Cursor) ([]*join, error) {
-	channels := append([]push.Channel{push.Personal(identity.User), push.All}, identity.Channels...)
-	list := make([]*join, 0, len(channels))
-	var reading []*join // those that need Redis
+func (c *client) joinAll(ctx context.Context, a *arrival, identity push.Identity, asked map[string]*protocol.SubscribeRequest, cursors map[push.Channel]store.Cursor) error {
+	a.channels = append(append(a.channels, push.Personal(identity.User), push.All), identity.Channels...)
+	a.joins = slices.Grow(a.joins, len(a.channels)) // they do not move
 	var err error
-	for i, name := range channels {
-		if slices.Contains(channels[:i], name) {
+	for i, name := range a.channels {
+		if slices.Contains(a.channels[:i], name) {
 			continue
 		}
-		j := &join{server: true, position: wanted(asked[string(name)]), maxBytes: max(pageBytes/len(channels), minPageBytes)}
+		a.joins = append(a.joins, join{server: true, position: wanted(asked[string(name)]), maxBytes: max(pageBytes/len(a.channels), minPageBytes)})
+		j := &a.joins[len(a.joins)-1]
 		if cur, ok := cursors[name]; ok {
 			j.cursor = &cur
 		}
 		if err = c.enter(name, j); err != nil {
 			break
 		}
-		list = append(list, j)
+		a.all = append(a.all, j)
 		if !c.joinLive(j) {
-			reading = append(reading, j)
+			a.reading = append(a.reading, j)
 		}
 	}
 	if err == nil {
-		err = c.readAll(ctx, reading)
+		err = c.readAll(ctx, a.reading)
 	}
 	if err != nil {
-		for _, j := range list {
-			c.leave(j.sub.Channel().Name())
+		for _, j := range a.all {
+			c.leave(j.name)
 		}
 	}
-	return list, err
+	return err
 }
 
 // readAll reads what joins need, all at once.
 func (c *client) readAll(ctx context.Context, joins []*join) error {
-	if len(joins) == 1 {
-		return c.joinByReading(ctx, joins[0].sub.Channel().Name(), joins[0])
+	switch len(joins) {
+	case 0:
+		return nil
+	case 1:
+		return c.joinByReading(ctx, joins[0].name, joins[0])
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, j := range joins {
-		g.Go(func() error { return c.joinByReading(ctx, j.sub.Channel().Name(), j) })
+		g.Go(func() error { return c.joinByReading(ctx, j.name, j) })
 	}
 	return g.Wait()
 }
@@ -256,7 +285,7 @@ func (c *client) keepNewCursors(ctx context.Context, joins []*join, known map[pu
 	}
 	var fresh []store.Cursor
 	for _, j := range joins {
-		name := j.sub.Channel().Name()
+		name := j.name
 		cur := store.Cursor{User: c.user, Device: c.device, Channel: name, Received: j.start, Start: j.start, UpdatedAt: c.node.now()}
 		if old, ok := known[name]; !ok {
 			fresh = append(fresh, cur)

@@ -20,10 +20,13 @@ type join struct {
 	maxBytes int           // of data that the reply may hold
 
 	// Set by client.join.
-	sub    *hub.Subscription
-	result *protocol.SubscribeResult
-	start  push.Offset // the client has everything up to here
-	more   bool        // the reply holds only the first page
+	name       push.Channel
+	sub        *hub.Subscription
+	start      push.Offset  // the client has everything up to here
+	missed     []push.Entry // the first page of what it has not
+	more       bool         // there are other pages
+	recovering bool         // the client may have missed something
+	recovered  bool         // what it missed is missed and the pages after that
 }
 
 // A position is how far a client says it has come.
@@ -41,8 +44,7 @@ func wanted(req *protocol.SubscribeRequest) *position {
 }
 
 // join subscribes the client to channel name, makes sure that the node has a
-// route for it, and reads the first page of what the client lacks into
-// j.result. The subscription is not live yet.
+// route for it, and reads the first page of what the client lacks. The subscription is not live yet.
 func (c *client) join(ctx context.Context, name push.Channel, j *join) error {
 	if err := c.enter(name, j); err != nil || c.joinLive(j) {
 		return err
@@ -54,11 +56,12 @@ func (c *client) join(ctx context.Context, name push.Channel, j *join) error {
 func (c *client) enter(name push.Channel, j *join) error {
 	n := c.node
 	j.sub = n.hub.Subscribe(name, c)
+	j.name = j.sub.Channel().Name()
 	if !c.follow(following{sub: j.sub, server: j.server}) {
 		n.unsubscribe(j.sub)
 		return errAlreadySubscribed
 	}
-	j.result = &protocol.SubscribeResult{Recoverable: true, Positioned: true, Epoch: n.epoch, WasRecovering: j.position != nil}
+	j.recovering = j.position != nil
 	return nil
 }
 
@@ -110,12 +113,8 @@ func (c *client) joinByReading(ctx context.Context, name push.Channel, j *join) 
 // joinFrom puts the first page of what follows from into the reply.
 func (c *client) joinFrom(j *join, from push.Offset, p page) {
 	p.Page = j.sub.Merge(from, p.Page)
-	j.start, j.more = from, p.More
-	j.result.Offset, j.result.Recovered = uint64(from), true
-	j.result.WasRecovering = j.result.WasRecovering || j.cursor != nil || len(p.Entries) > 0
-	for _, e := range p.Entries {
-		j.result.Publications = append(j.result.Publications, hub.Wire(e))
-	}
+	j.start, j.missed, j.more, j.recovered = from, p.Entries, p.More, true
+	j.recovering = j.recovering || j.cursor != nil || len(p.Entries) > 0
 	c.node.metrics.recovered.Add(float64(len(p.Entries)))
 	c.omitAll(j.sub.Channel().Name(), p.Omitted)
 	j.sub.Took(from, p.Page)
@@ -153,24 +152,24 @@ func (j *join) beginAt(last push.Offset) {
 	j.sub.Start(last)
 	j.sub.Took(last, hub.Page{End: last})
 	j.start = last
-	j.result.Offset, j.result.Recovered = uint64(last), false
 }
 
 // release makes the subscription live, after its reply was queued. Where pages
 // remain they are read one by one, each when the one before has been written.
 func (c *client) release(j *join) {
 	c.mu.Lock()
-	if f := c.following(j.sub.Channel().Name()); f != nil && f.sub == j.sub {
+	if f := c.following(j.name); f != nil && f.sub == j.sub {
 		f.told = true
 	}
 	c.mu.Unlock()
-	if len(j.result.Publications) > 0 {
+	if len(j.missed) > 0 {
 		c.soil()
 	}
 	if !j.more && c.goLive(j.sub) {
 		return
 	}
-	c.node.work(func() { c.recoverRest(j.sub) })
+	sub := j.sub // not j, which is used again
+	c.node.work(func() { c.recoverRest(sub) })
 }
 
 // goLive reports whether sub is live now, or has ended.

@@ -59,7 +59,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		j.cursor = &cur
 	}
 	err = c.join(ctx, name, j)
-	if err == nil && req.Flag&rejectUnrecovered != 0 && j.position != nil && !j.result.Recovered {
+	if err == nil && req.Flag&rejectUnrecovered != 0 && j.position != nil && !j.recovered {
 		err = errUnrecoverable
 	}
 	if err == nil {
@@ -71,7 +71,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		}
 		return err
 	}
-	c.reply(cmd.Id, &protocol.Reply{Subscribe: j.result})
+	c.reply(cmd.Id, &protocol.Reply{Subscribe: j.result(c.node.epoch)})
 	c.release(j)
 	return nil
 }

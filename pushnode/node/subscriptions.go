@@ -11,6 +11,7 @@ import (
 	"github.com/centrifugal/protocol"
 	"golang.org/x/sync/errgroup"
 
+	"pushcluster/pushnode/hub"
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
 )
@@ -158,10 +159,10 @@ func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeReque
 		return errSubscriptionEnded // by another order, or with the connection
 	}
 	c.tell(&protocol.Push{Channel: string(req.Channel), Subscribe: &protocol.Subscribe{
-		Recoverable: true, Positioned: true, Epoch: j.result.Epoch, Offset: j.result.Offset, Data: protocol.Raw(req.Data),
+		Recoverable: true, Positioned: true, Epoch: c.node.epoch, Offset: uint64(j.start), Data: protocol.Raw(req.Data),
 	}})
-	for _, p := range j.result.Publications {
-		c.tell(&protocol.Push{Channel: string(req.Channel), Pub: p})
+	for _, e := range j.missed {
+		c.tell(&protocol.Push{Channel: string(req.Channel), Pub: hub.Wire(e)})
 	}
 	c.release(j)
 	return nil
