@@ -194,6 +194,9 @@ func (f *front) forget(c *newcomer) bool {
 	return ok
 }
 
+// openings read requests.
+var openings = sync.Pool{New: func() any { return new(opening.Reader) }}
+
 // A newcomer is a connection whose first request is read (loop.Owner).
 type newcomer struct {
 	front *front
@@ -249,17 +252,19 @@ func (c *newcomer) hear(b []byte) bool {
 		c.said = append(c.said, b...)
 		b = c.said
 	}
-	r, verdict := opening.Read(b, socketPath)
-	switch verdict {
-	case opening.Incomplete:
+	rd := openings.Get().(*opening.Reader)
+	r, verdict := rd.Read(b, socketPath)
+	if verdict == opening.Opening {
+		c.said = nil
+		c.front.node.work(func() { c.open(rd, r) })
+		return true
+	}
+	openings.Put(rd)
+	if verdict == opening.Incomplete {
 		if len(c.said) == 0 {
 			c.said = bytes.Clone(b)
 		}
 		return false
-	case opening.Opening:
-		c.said = nil
-		c.front.node.work(func() { c.open(r) })
-		return true
 	}
 	said := bytes.Clone(b)
 	c.front.node.work(func() {
@@ -293,14 +298,16 @@ func (f *front) passOn(c net.Conn, err error, said ...byte) {
 	}
 }
 
-// open has the handler answer the request.
-func (c *newcomer) open(r *http.Request) {
+// open has the handler answer the request, which rd read. The handler keeps
+// nothing of it but texts.
+func (c *newcomer) open(rd *opening.Reader, r *http.Request) {
 	if !c.front.forget(c) {
 		c.sock.Close()
 		return
 	}
 	a := &frontAnswer{sock: c.sock, unread: c.unread}
 	c.front.serve(a, r)
+	openings.Put(rd)
 	if a.taken {
 		if a.next != nil {
 			a.next()

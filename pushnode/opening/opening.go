@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -39,9 +40,21 @@ var (
 	end     = []byte("\r\n\r\n")
 )
 
+// A Reader reads one request after another, all into the same memory. Its zero
+// value is ready.
+type Reader struct {
+	request http.Request
+	url     url.URL
+	header  http.Header
+	values  []string // of all headers, in one piece
+}
+
+// maxKept is of how many headers the memory is kept.
+const maxKept = 16
+
 // Read reads the request to open a WebSocket at path that b is. The request
-// keeps nothing of b.
-func Read(b []byte, path string) (*http.Request, Verdict) {
+// keeps nothing of b. It is good until the next Read; its texts are so for ever.
+func (rd *Reader) Read(b []byte, path string) (*http.Request, Verdict) {
 	if !mayBecome(b, path) {
 		return nil, Other
 	}
@@ -60,14 +73,28 @@ func Read(b []byte, path string) (*http.Request, Verdict) {
 	if !ok {
 		return nil, Other
 	}
-	r := &http.Request{
+	headers := min(strings.Count(rest, "\n"), maxHeaders)
+	rd.reset(headers)
+	r := &rd.request
+	*r = http.Request{
 		Method: http.MethodGet, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: make(http.Header, min(strings.Count(rest, "\n"), maxHeaders)), Body: http.NoBody, RequestURI: target[len(method):],
+		Header: rd.header, Body: http.NoBody, RequestURI: target[len(method):], URL: &rd.url,
 	}
-	if r.URL, ok = readTarget(r.RequestURI, path); !ok || !readHeaders(r, rest) || !opens(r.Header) {
+	if rd.url, ok = readTarget(r.RequestURI, path); !ok || !readHeaders(r, rest, rd.values) || !opens(r.Header) {
 		return nil, Other
 	}
 	return r, Opening
+}
+
+// reset makes room for a request with that many headers.
+func (rd *Reader) reset(headers int) {
+	if rd.header == nil || headers > maxKept || cap(rd.values) > maxKept {
+		rd.header, rd.values = make(http.Header, headers), make([]string, 0, headers)
+		return
+	}
+	clear(rd.header)
+	clear(rd.values[:cap(rd.values)])
+	rd.values = slices.Grow(rd.values[:0], headers)
 }
 
 // mayBecome reports whether b begins as the request does, as far as it goes.
@@ -84,26 +111,26 @@ func mayBecome(b []byte, path string) bool {
 }
 
 // readTarget reads path, with or without a query.
-func readTarget(target, path string) (*url.URL, bool) {
+func readTarget(target, path string) (url.URL, bool) {
 	query := target[len(path):]
 	if query == "" {
-		return &url.URL{Path: path}, true
+		return url.URL{Path: path}, true
 	}
 	for _, c := range []byte(query) {
 		if c <= ' ' || c >= 0x7f || c == '#' {
-			return nil, false
+			return url.URL{}, false
 		}
 	}
 	if query[0] != '?' || query == "?" {
-		return nil, false
+		return url.URL{}, false
 	}
-	return &url.URL{Path: path, RawQuery: query[1:]}, true
+	return url.URL{Path: path, RawQuery: query[1:]}, true
 }
 
-// readHeaders reads lines of headers, each with its end, into r.
-func readHeaders(r *http.Request, lines string) bool {
+// readHeaders reads lines of headers, each with its end, into r. The values are
+// put into the memory of values, which has room for them.
+func readHeaders(r *http.Request, lines string, values []string) bool {
 	hosts := 0
-	values := make([]string, 0, min(strings.Count(lines, "\n"), maxHeaders)) // of all headers, in one piece
 	for count := 0; lines != ""; count++ {
 		line, rest, ok := strings.Cut(lines, "\r\n")
 		lines = rest

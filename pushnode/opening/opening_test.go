@@ -63,7 +63,7 @@ var requests = map[string]struct {
 func TestRead(t *testing.T) {
 	for name, tt := range requests {
 		t.Run(name, func(t *testing.T) {
-			r, got := Read([]byte(tt.text), path)
+			r, got := new(Reader).Read([]byte(tt.text), path)
 			if got != tt.want || (r != nil) != (got == Opening) {
 				t.Errorf("Read(%.300q) = %v, %v, want %v", tt.text, r, got, tt.want)
 			}
@@ -75,8 +75,9 @@ func TestRead(t *testing.T) {
 func TestReadInPieces(t *testing.T) {
 	for name, tt := range requests {
 		t.Run(name, func(t *testing.T) {
+			var rd Reader
 			for n := range len(tt.text) {
-				if _, got := Read([]byte(tt.text[:n]), path); got == Opening && !strings.HasSuffix(tt.text[:n], "\r\n\r\n") || got == Other && tt.want == Opening {
+				if _, got := rd.Read([]byte(tt.text[:n]), path); got == Opening && !strings.HasSuffix(tt.text[:n], "\r\n\r\n") || got == Other && tt.want == Opening {
 					t.Fatalf("Read(%.300q) = %v, and of all of it %v", tt.text[:n], got, tt.want)
 				}
 			}
@@ -89,8 +90,13 @@ func FuzzRead(f *testing.F) {
 	for _, tt := range requests {
 		f.Add([]byte(tt.text))
 	}
+	before := []byte(requests["browser"].text) // nothing of it may be seen in what is read next
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, verdict := Read(b, path)
+		var rd Reader
+		if _, verdict := rd.Read(before, path); verdict != Opening {
+			t.Fatal(verdict)
+		}
+		got, verdict := rd.Read(b, path)
 		if verdict != Opening {
 			return
 		}
@@ -117,8 +123,9 @@ func BenchmarkRead(b *testing.B) {
 	for name, text := range tests {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
+			var rd Reader
 			for b.Loop() {
-				if _, verdict := Read([]byte(text), path); verdict != Opening {
+				if _, verdict := rd.Read([]byte(text), path); verdict != Opening {
 					b.Fatal(verdict)
 				}
 			}

@@ -12,7 +12,10 @@ import (
 // A cacheKey is the SHA-256 of a token.
 type cacheKey [sha256.Size]byte
 
-func sum(token string) cacheKey { return sha256.Sum256([]byte(token)) }
+func sum(token string) cacheKey {
+	var room [1 << 10]byte // most tokens fit, and a copy of each on the heap would be garbage
+	return sha256.Sum256(append(room[:0], token...))
+}
 
 // A cache keeps good answers for a while, in two generations of half its
 // entries each: when the young one is full, or as old as an answer may become,

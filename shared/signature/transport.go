@@ -22,12 +22,16 @@ type Transport struct {
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
-		var err error
-		body, err = io.ReadAll(r.Body)
+		var read bytes.Buffer
+		if r.ContentLength > 0 {
+			read.Grow(int(r.ContentLength) + bytes.MinRead) // read in one piece
+		}
+		_, err := read.ReadFrom(r.Body)
 		r.Body.Close()
 		if err != nil {
 			return nil, fmt.Errorf("read the body to sign: %w", err)
 		}
+		body = read.Bytes()
 	}
 	signed := r.Clone(r.Context())
 	if len(body) == 0 {
