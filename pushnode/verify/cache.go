@@ -9,12 +9,15 @@ import (
 	"pushcluster/shared/push"
 )
 
-// A cacheKey is the SHA-256 of a token.
-type cacheKey [sha256.Size]byte
+// A cacheKey is the first half of the SHA-256 of a token: who wants to be taken
+// for another would have to find a token with the same 128 bits as one that they
+// do not know.
+type cacheKey [sha256.Size / 2]byte
 
 func sum(token string) cacheKey {
 	var room [1 << 10]byte // most tokens fit, and a copy of each on the heap would be garbage
-	return sha256.Sum256(append(room[:0], token...))
+	whole := sha256.Sum256(append(room[:0], token...))
+	return cacheKey(whole[:len(cacheKey{})])
 }
 
 // A cache keeps good answers for a while, in two generations of half its
@@ -28,6 +31,7 @@ type cache struct {
 
 	mu         sync.Mutex // guards what follows
 	young, old map[cacheKey]*cached
+	room       []cached  // for more in young: small pieces that end at different times would leave holes in the heap
 	born       time.Time // of young
 	life       int64     // how many evictions there were
 }
@@ -42,8 +46,8 @@ type cached struct {
 	whole           *push.Identity // nil where there is nothing besides
 }
 
-func newCached(id *push.Identity, until time.Time) *cached {
-	c := &cached{user: id.User, token: id.TokenID, until: until.UnixNano()}
+func newCached(id *push.Identity, until time.Time) cached {
+	c := cached{user: id.User, token: id.TokenID, until: until.UnixNano()}
 	if !id.ExpiresAt.IsZero() {
 		c.expires = id.ExpiresAt.UnixMilli()
 	}
@@ -56,6 +60,9 @@ func newCached(id *push.Identity, until time.Time) *cached {
 	}
 	return c
 }
+
+// cachedAtOnce is for how many answers room is made at once.
+const cachedAtOnce = 128
 
 func (c *cached) identity() push.Identity {
 	if c.whole != nil {
@@ -104,12 +111,16 @@ func (c *cache) keep(key cacheKey, life int64, identity push.Identity, now time.
 	if len(c.young) >= c.half || now.Sub(c.born) >= c.span {
 		c.turn(now)
 	}
-	c.young[key] = newCached(&identity, until)
+	if len(c.room) == cap(c.room) {
+		c.room = make([]cached, 0, min(cachedAtOnce, c.half))
+	}
+	c.room = append(c.room, newCached(&identity, until))
+	c.young[key] = &c.room[len(c.room)-1]
 }
 
 // turn begins a generation. c.mu is held.
 func (c *cache) turn(now time.Time) {
-	c.old, c.young, c.born = c.young, make(map[cacheKey]*cached), now
+	c.old, c.young, c.room, c.born = c.young, make(map[cacheKey]*cached), nil, now
 }
 
 // tidy forgets, where nothing is kept any more that would, what is too old to
@@ -138,5 +149,5 @@ func (c *cache) evictAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.life++
-	c.young, c.old = make(map[cacheKey]*cached), nil
+	c.young, c.old, c.room = make(map[cacheKey]*cached), nil, nil
 }

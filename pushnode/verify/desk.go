@@ -63,7 +63,7 @@ type question struct {
 	done  chan struct{}
 
 	// Set before done is closed.
-	identity push.Identity
+	identity *push.Identity // nil with err
 	err      error
 
 	// Guarded by desk.mu.
@@ -73,7 +73,7 @@ type question struct {
 
 // An answer is what a question got.
 type answer struct {
-	identity push.Identity
+	identity *push.Identity // shared by all who ask: nobody changes it
 	err      error
 }
 

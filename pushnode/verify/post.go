@@ -29,7 +29,7 @@ func (v *Verifier) ask(ctx context.Context, questions []*question) {
 		v.metrics.requests.WithLabelValues("single").Inc()
 		identity, outcome, err := v.post(ctx, questions[0].token)
 		v.metrics.asked(outcome, start)
-		v.desk.answer(questions, []answer{v.judge(questions[0], identity, err)})
+		v.desk.answer(questions, []answer{v.judge(questions[0], &identity, err)})
 		return
 	}
 	results, refused, err := v.postBatch(ctx, questions)
@@ -106,17 +106,17 @@ func (v *Verifier) postBatch(ctx context.Context, questions []*question) ([]push
 
 // readResult turns the result of one token into an identity or an error of this
 // package. ok is false if it says neither.
-func readResult(r *push.VerifyResult) (identity push.Identity, err error, ok bool) {
+func readResult(r *push.VerifyResult) (identity *push.Identity, err error, ok bool) {
 	switch {
 	case r.Problem != nil:
-		return push.Identity{}, verdict(r.Problem.Status, r.Problem.Code), true
+		return nil, verdict(r.Problem.Status, r.Problem.Code), true
 	case r.Identity == nil:
-		return push.Identity{}, nil, false
+		return nil, nil, false
 	}
 	if err := r.Identity.User.Check(); err != nil {
-		return push.Identity{}, fmt.Errorf("%w: Auth's answer: %w", ErrUnavailable, err), true
+		return nil, fmt.Errorf("%w: Auth's answer: %w", ErrUnavailable, err), true
 	}
-	return *r.Identity, nil, true
+	return r.Identity, nil, true
 }
 
 // exchange sends body once, and once more if no answer came because the

@@ -7,7 +7,7 @@
 // others are under way, so clients that all return at once do not become a storm
 // at Auth. Each token is judged by itself: what is wrong with one is nothing to
 // those that went with it.
-// Tokens themselves are not kept, only their SHA-256.
+// Tokens themselves are not kept, only half of their SHA-256.
 package verify
 
 import (
@@ -107,7 +107,10 @@ func (v *Verifier) Verify(ctx context.Context, token string) (push.Identity, err
 	select {
 	case <-q.done:
 		v.metrics.answered(fromAuth, q.err)
-		return q.identity, q.err
+		if q.err != nil {
+			return push.Identity{}, q.err
+		}
+		return *q.identity, nil
 	case <-ctx.Done():
 		err := fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 		v.metrics.answered(fromAuth, err)
@@ -117,18 +120,18 @@ func (v *Verifier) Verify(ctx context.Context, token string) (push.Identity, err
 
 // judge returns what Auth's answer to a question is worth here, and keeps a good
 // one.
-func (v *Verifier) judge(q *question, identity push.Identity, err error) answer {
+func (v *Verifier) judge(q *question, identity *push.Identity, err error) answer {
 	if err != nil {
 		return answer{err: err}
 	}
-	if v.Revoked(&identity) {
+	if v.Revoked(identity) {
 		return answer{err: fmt.Errorf("%w: revoked", ErrInvalid)} // and Auth does not know yet
 	}
 	now := v.now()
 	if !identity.ExpiresAt.IsZero() && !identity.ExpiresAt.After(now) {
 		return answer{err: ErrExpired} // while the answer travelled, or Auth's clock is behind
 	}
-	v.cache.keep(q.key, q.life, identity, now)
+	v.cache.keep(q.key, q.life, *identity, now)
 	return answer{identity: identity}
 }
 
