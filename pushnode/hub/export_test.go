@@ -1,6 +1,10 @@
 package hub
 
-import "pushcluster/shared/push"
+import (
+	"unsafe"
+
+	"pushcluster/shared/push"
+)
 
 // Offsets returns the offsets of the entries that p holds.
 func Offsets(p *Publication) []push.Offset {
@@ -13,3 +17,6 @@ func Offsets(p *Publication) []push.Offset {
 
 // MaxWaiting is how many entries wait for a pass before those who deliver do.
 const MaxWaiting = maxWaiting
+
+// ChannelSize is what a channel takes, with its first subscription.
+const ChannelSize = unsafe.Sizeof(Channel{})

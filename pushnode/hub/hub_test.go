@@ -389,3 +389,10 @@ func TestMergeLeavesOutWhatTheReadLeftOut(t *testing.T) {
 		t.Errorf("Merge = %v, want %v: neither what has expired nor what was omitted", got, want)
 	}
 }
+
+// A larger one would be given 176 bytes by the allocator.
+func TestChannelSize(t *testing.T) {
+	if hub.ChannelSize > 160 {
+		t.Errorf("a channel takes %d bytes, want at most 160", hub.ChannelSize)
+	}
+}

@@ -68,11 +68,11 @@ type client struct {
 // passing is what a client holds only at times: while it connects, above all.
 type passing struct {
 	opened    moment
-	hello     *push.Identity // whom the handshake's token named; nil after connect
-	greeting  chan struct{}  // closed when greeted; nil: nobody waits
-	recovery  chan struct{}  // holds a token while a recovery reads and writes a page
-	noted     []noted        // with the ping that is outstanding
-	refusedAt moment         // when connect was answered with an error; 0: it was not
+	hello     push.Identity // whom the handshake's token named; zero without one, and after connect
+	greeting  chan struct{} // closed when greeted; nil: nobody waits
+	recovery  chan struct{} // holds a token while a recovery reads and writes a page
+	noted     []noted       // with the ping that is outstanding
+	refusedAt moment        // when connect was answered with an error; 0: it was not
 }
 
 // pass returns what the client holds at times, to add to it. c.mu is held.

@@ -27,7 +27,7 @@ func (c *client) connect(ctx context.Context, cmd *protocol.Command) error {
 	}
 	err := c.tryConnect(ctx, cmd)
 	if err == nil {
-		c.node.metrics.connects.WithLabelValues("ok").Inc()
+		c.node.metrics.connected.Inc()
 		return nil
 	}
 	c.node.metrics.connects.WithLabelValues(connectOutcome(err)).Inc()
@@ -60,7 +60,9 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	if err := c.takeDevice(req.Data); err != nil {
 		return err
 	}
-	if !c.node.enroll(c, identity) {
+	// Its text holds the user's name, too, for as long as the connection lasts.
+	personal := push.Personal(identity.User)
+	if !c.node.enroll(c, identity, personal) {
 		return closeError{push.CloseShutdown}
 	}
 	cursors, err := c.loadCursors(ctx)
@@ -69,7 +71,7 @@ func (c *client) tryConnect(ctx context.Context, cmd *protocol.Command) error {
 	}
 	a := arrivals.Get().(*arrival)
 	defer a.over()
-	if err := c.joinAll(ctx, a, identity, req.Subs, cursors); err != nil {
+	if err := c.joinAll(ctx, a, append(append(a.channels, personal, push.All), identity.Channels...), req.Subs, cursors); err != nil {
 		return err
 	}
 	if err := c.keepNewCursors(ctx, a.all, cursors); err != nil {
@@ -105,7 +107,7 @@ func (c *client) greet() {
 		close(p.greeting)
 		p.greeting = nil
 	}
-	p.hello = nil
+	p.hello = push.Identity{}
 	c.passed()
 }
 
@@ -130,24 +132,25 @@ func (c *client) awaitGreeted(ctx context.Context) bool {
 }
 
 // identify returns who the token, or without one the handshake, says it is.
-func (c *client) identify(ctx context.Context, token string) (push.Identity, error) {
+// What it returns is good until the client is greeted.
+func (c *client) identify(ctx context.Context, token string) (*push.Identity, error) {
 	if token == "" {
 		c.mu.Lock()
-		hello := c.pass().hello
+		hello := &c.pass().hello
 		c.mu.Unlock()
-		if hello == nil {
-			return push.Identity{}, closeError{push.CloseInvalidToken}
+		if hello.User == "" {
+			return nil, closeError{push.CloseInvalidToken}
 		}
-		return *hello, nil
+		return hello, nil
 	}
 	identity, err := c.node.verifier.Verify(ctx, token)
 	switch {
 	case errors.Is(err, verify.ErrExpired):
-		return identity, errTokenExpired
+		return nil, errTokenExpired
 	case errors.Is(err, verify.ErrInvalid):
-		return identity, closeError{push.CloseInvalidToken}
+		return nil, closeError{push.CloseInvalidToken}
 	}
-	return identity, err // what else there is counts as temporary: clients come back
+	return &identity, err // what else there is counts as temporary: clients come back
 }
 
 // takeDevice takes the device id from the connect command's data, where the
@@ -174,7 +177,7 @@ func (c *client) takeDevice(data []byte) error {
 // lifetime returns what a client is told of its token: whether it ends, and
 // after how many seconds to bring a new one. That is a little before the end,
 // so that a client that keeps to it is never cut off.
-func (n *Node) lifetime(identity push.Identity) (expires bool, ttl uint32) {
+func (n *Node) lifetime(identity *push.Identity) (expires bool, ttl uint32) {
 	if identity.ExpiresAt.IsZero() {
 		return false, 0
 	}
@@ -228,10 +231,10 @@ func (a *arrival) over() {
 	arrivals.Put(a)
 }
 
-// joinAll subscribes the client to its personal channel, to all, and to what
-// its token names. On error nothing stays subscribed.
-func (c *client) joinAll(ctx context.Context, a *arrival, identity push.Identity, asked map[string]*protocol.SubscribeRequest, cursors map[push.Channel]store.Cursor) error {
-	a.channels = append(append(a.channels, push.Personal(identity.User), push.All), identity.Channels...)
+// joinAll subscribes the client to the channels that the server chooses: its
+// personal one, all, and what its token names. On error nothing stays subscribed.
+func (c *client) joinAll(ctx context.Context, a *arrival, channels []push.Channel, asked map[string]*protocol.SubscribeRequest, cursors map[push.Channel]store.Cursor) error {
+	a.channels = channels
 	a.joins = slices.Grow(a.joins, len(a.channels)) // they do not move
 	var err error
 	for i, name := range a.channels {
@@ -241,7 +244,8 @@ func (c *client) joinAll(ctx context.Context, a *arrival, identity push.Identity
 		a.joins = append(a.joins, join{server: true, position: wanted(asked[string(name)]), maxBytes: max(pageBytes/len(a.channels), minPageBytes)})
 		j := &a.joins[len(a.joins)-1]
 		if cur, ok := cursors[name]; ok {
-			j.cursor = &cur
+			found := cur // on the heap only where there is one
+			j.cursor = &found
 		}
 		if err = c.enter(name, j); err != nil {
 			break

@@ -26,20 +26,21 @@ type gatherer[K comparable, V any] struct {
 	work func(func())                                // has a goroutine that the node waits for do what ends by itself
 	ask  func(context.Context, []K) (map[K]V, error) // one question; a key without an answer is left out
 	lost func()                                      // told of each key that is not asked for
+	free sync.Pool                                   // of *asked that nobody knows any more
 
 	mu      sync.Mutex // guards what follows
 	running int        // goroutines that ask
 	waiting []*asked[K, V]
 }
 
-// An asked is one caller's key. Who asks writes value and err, and then closes
+// An asked is one caller's key. Who asks writes value and err, and then sends to
 // done.
 type asked[K comparable, V any] struct {
 	ctx   context.Context // the caller's; once it has ended nobody waits for an answer
 	key   K
 	value V // zero where there is no answer
 	err   error
-	done  chan struct{}
+	done  chan struct{} // of one
 }
 
 func newGatherer[K comparable, V any](ctx context.Context, work func(func()), ask func(context.Context, []K) (map[K]V, error), lost func()) *gatherer[K, V] {
@@ -49,13 +50,20 @@ func newGatherer[K comparable, V any](ctx context.Context, work func(func()), as
 // of returns the answer for key, as the store had it at some time after the call
 // began. When too much waits, it refuses at once with [store.ErrUnavailable].
 func (g *gatherer[K, V]) of(ctx context.Context, key K) (V, error) {
-	a := &asked[K, V]{ctx: ctx, key: key, done: make(chan struct{})}
+	a, ok := g.free.Get().(*asked[K, V])
+	if !ok {
+		a = &asked[K, V]{done: make(chan struct{}, 1)}
+	}
+	a.ctx, a.key = ctx, key
 	if err := g.enter(a); err != nil {
 		return a.value, err
 	}
 	select {
 	case <-a.done:
-		return a.value, a.err
+		value, err := a.value, a.err
+		*a = asked[K, V]{done: a.done}
+		g.free.Put(a)
+		return value, err
 	case <-ctx.Done():
 		var none V
 		return none, ctx.Err()
@@ -100,7 +108,7 @@ func (g *gatherer[K, V]) run() {
 		}
 		for _, a := range batch {
 			a.value, a.err = values[a.key], err
-			close(a.done)
+			a.done <- struct{}{}
 		}
 	}
 }
@@ -113,7 +121,7 @@ func (g *gatherer[K, V]) askEach(batch []*asked[K, V]) {
 		}
 		values, err := g.ask(g.ctx, []K{a.key})
 		a.value, a.err = values[a.key], err
-		close(a.done)
+		a.done <- struct{}{}
 	}
 }
 
@@ -146,6 +154,6 @@ func (g *gatherer[K, V]) dropped(a *asked[K, V]) bool {
 	}
 	g.lost()
 	a.err = a.ctx.Err()
-	close(a.done)
+	a.done <- struct{}{}
 	return true
 }

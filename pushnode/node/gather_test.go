@@ -67,7 +67,7 @@ type outcome struct {
 // call asks for key in a goroutine, and returns once the key waits.
 func call(t *testing.T, g *gatherer[int, string], key int, to chan<- outcome) {
 	t.Helper()
-	a := &asked[int, string]{ctx: t.Context(), key: key, done: make(chan struct{})}
+	a := &asked[int, string]{ctx: t.Context(), key: key, done: make(chan struct{}, 1)}
 	if err := g.enter(a); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestGathererSparesTheOthers(t *testing.T) {
 	}
 	leaving, leave := context.WithCancel(t.Context())
 	for key := 100; key < 110; key++ {
-		if err := g.enter(&asked[int, string]{ctx: leaving, key: key, done: make(chan struct{})}); err != nil {
+		if err := g.enter(&asked[int, string]{ctx: leaving, key: key, done: make(chan struct{}, 1)}); err != nil {
 			t.Fatal(err)
 		}
 	}

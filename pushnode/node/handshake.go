@@ -153,7 +153,7 @@ func (n *Node) refusal(r *http.Request, c *client, token string) *push.Problem {
 		n.log.Warn("token not verified", "err", err)
 		return push.NewProblem(push.CodeUnavailable, "the token cannot be verified at the moment")
 	}
-	c.pass().hello = &identity
+	c.pass().hello = identity
 	return nil
 }
 

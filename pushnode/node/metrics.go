@@ -12,6 +12,7 @@ import (
 // this package, close reasons of package push.
 type metrics struct {
 	connects       *prometheus.CounterVec
+	connected      prometheus.Counter // those of connects that succeeded, looked up once
 	refused        *prometheus.CounterVec
 	closed         closedVec
 	slow           *prometheus.CounterVec
@@ -41,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		func() float64 { return float64(n.connections()) })
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: "pushnode_channels", Help: "Channels with connections here."},
 		func() float64 { return float64(n.hub.Len()) })
-	return &metrics{
+	m := &metrics{
 		connects:       vec("connects_total", "Connect commands, by outcome.", "outcome"),
 		refused:        vec("handshakes_refused_total", "Handshakes that were refused, by reason.", "reason"),
 		closed:         closedVec{vec("connections_closed_total", "Connections closed, by the reason of the close code; custom: one that a business system chose.", "reason")},
@@ -59,6 +60,8 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		cursorsWritten: counter("cursors_written_total", "Cursors written to the store."),
 		cursorFailures: counter("cursor_writes_failed_total", "Batches of cursors that the store did not take; they wait."),
 	}
+	m.connected = m.connects.WithLabelValues("ok")
+	return m
 }
 
 // A closedVec counts connections by the reasons of close codes that this project

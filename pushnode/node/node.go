@@ -247,27 +247,28 @@ func (n *Node) holdsLease(context.Context) error {
 	return nil
 }
 
-// enroll records that c is a connection of the identity's user. It reports
-// false if the node drains, or if the token was revoked since it was verified.
-func (n *Node) enroll(c *client, identity push.Identity) bool {
+// enroll records that c is a connection of the identity's user, whose personal
+// channel is named too. It reports false if the node drains, or if the token was revoked since it was verified.
+func (n *Node) enroll(c *client, identity *push.Identity, personal push.Channel) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
 		return false
 	}
-	c.rights, c.user = rightsOf(&identity), identity.User
+	c.rights = rightsOf(identity)
+	c.user, _ = personal.User()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.state.Load() != stateServing {
 		return false
 	}
-	if first := n.users[identity.User]; first != nil {
+	if first := n.users[c.user]; first != nil {
 		c.next, first.prev = first, c
 	}
-	n.users[identity.User] = c
+	n.users[c.user] = c
 	// An order to close revoked connections tells the verifier first: either it
 	// finds this one, or this one finds that its token was revoked.
-	return !n.verifier.Revoked(&identity)
+	return !n.verifier.Revoked(identity)
 }
 
 // admit takes a new connection in, unless the node drains or is full.

@@ -153,7 +153,7 @@ func (c *client) refresh(ctx context.Context, req *protocol.RefreshRequest) (*pr
 		return nil, closeError{push.CloseInvalidToken}
 	}
 	result := &protocol.RefreshResult{Client: c.id.String()}
-	result.Expires, result.Ttl = c.node.lifetime(identity)
+	result.Expires, result.Ttl = c.node.lifetime(&identity)
 	return &protocol.Reply{Refresh: result}, nil
 }
 
