@@ -58,6 +58,17 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, r, p)
 		return
 	}
+	c.codec, c.id, c.pass().opened = codecJSON, uuid.New(), n.moment(time.Now())
+	c.intake = uint8(rand.N(intakes))
+	if accept, ok := plainHandshake(r); ok {
+		if answer := frontOf(w); answer != nil {
+			if q.protobuf {
+				c.codec = codecProtobuf
+			}
+			n.openPlain(c, w, accept, answer)
+			return
+		}
+	}
 	taker := &socketTaker{ResponseWriter: w, node: n}
 	ws, err := n.upgrade(c, taker, r)
 	if err != nil {
@@ -73,7 +84,6 @@ func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 // upgrade answers the handshake. It returns the WebSocket of a connection that a
 // goroutine is to read; for an event loop an intake has one.
 func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) (*websocket.Conn, error) {
-	c.intake = uint8(rand.N(intakes))
 	in := n.intakes[c.intake]
 	taker.intake = in
 	in.mu.Lock() // the upgrader looks at the buffers
@@ -82,7 +92,7 @@ func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) (*websock
 	if err != nil {
 		return nil, err
 	}
-	c.sock, c.codec, c.id, c.pass().opened = taker.taken, codecJSON, uuid.New(), n.moment(time.Now())
+	c.sock = taker.taken
 	if ws.Subprotocol() == "centrifuge-protobuf" {
 		c.codec = codecProtobuf
 	}
