@@ -18,6 +18,7 @@ import (
 
 	"pushcluster/pushnode/address"
 	"pushcluster/pushnode/cursorpost"
+	"pushcluster/pushnode/garbage"
 	"pushcluster/pushnode/node"
 	"pushcluster/pushnode/verify"
 	"pushcluster/shared/clock"
@@ -122,6 +123,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		internal.Close()
 		return fmt.Errorf("public port: %w", err)
 	}
+	defer keepGarbage(ctx, prom)()
 	return n.Serve(ctx, node.Ports{
 		Public: public, Internal: internal, Mux: telemetry.Internal(prom),
 		Callers: signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys),
@@ -140,6 +142,17 @@ func writeFigures(ctx context.Context, cfg Config, stderr io.Writer, log *slog.L
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	running.Go(func() { emf.Run(ctx, cfg.EMFInterval) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// keepGarbage begins to decide when garbage is collected. What it returns ends it.
+func keepGarbage(ctx context.Context, prom *prometheus.Registry) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { _ = garbage.New(garbage.Config{}, prom).Run(ctx) }) // its error is ctx's
 	return func() {
 		cancel()
 		running.Wait()
