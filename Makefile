@@ -10,7 +10,7 @@ JS := localstack/e2e/js
 .PHONY: help run test check lint bench bench-collect bench-node bench-scale bench-peers bench-cluster chaos fuzz build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Not go run, which would answer Ctrl-C with an error after all went well.
 run: ## the whole system on this machine: page at http://127.0.0.1:8700

@@ -54,6 +54,27 @@ func TestComplete(t *testing.T) {
 	})
 }
 
+func TestMainTellsHowItIsUsed(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want int
+	}{
+		"nothing":            {nil, exitOK},
+		"asked for help":     {[]string{"--help"}, exitOK},
+		"a flag and no more": {[]string{"--json"}, exitUsage},
+		"no command":         {[]string{"sent"}, exitUsage},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			got := Main(t.Context(), tt.args, strings.NewReader(""), &stdout, &stderr)
+			if told := strings.Contains(stdout.String(), "Usage: pushctl <command>"); got != tt.want || told != (tt.want == exitOK) {
+				t.Errorf("Main(%q) = %d, want %d; it says %q and %q", tt.args, got, tt.want, &stdout, &stderr)
+			}
+		})
+	}
+}
+
 func TestColoured(t *testing.T) {
 	env := func(pairs ...string) func(string) string {
 		return func(name string) string {

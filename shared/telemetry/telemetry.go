@@ -12,9 +12,17 @@ import (
 )
 
 // NewLog returns a log that writes one line of JSON an event to w, from level
-// up. Every line names the program. LOG_LEVEL is parsed by slog.Level itself.
+// up, in which a duration reads "1.5s". Every line names the program. LOG_LEVEL is parsed by slog.Level itself.
 func NewLog(w io.Writer, program string, level slog.Level) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})).With("program", program)
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: readable})).With("program", program)
+}
+
+// readable writes durations out: by itself JSON has their nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
 }
 
 // NewRegistry returns a registry with the figures of the Go runtime and the

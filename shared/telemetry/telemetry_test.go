@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestTrace(t *testing.T) {
@@ -101,12 +102,12 @@ func TestNewLog(t *testing.T) {
 	var out bytes.Buffer
 	log := NewLog(&out, "demo", slog.LevelInfo)
 	log.Debug("hidden")
-	log.Info("seen", "n", 1)
+	log.Info("seen", "n", 1, "over", 1500*time.Millisecond)
 	var line struct {
-		Msg, Program, Level string
-		N                   int
+		Msg, Program, Level, Over string
+		N                         int
 	}
-	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "seen" || line.Program != "demo" || line.N != 1 {
-		t.Errorf("log = %q (%v), want one line of JSON that names demo", &out, err)
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "seen" || line.Program != "demo" || line.N != 1 || line.Over != "1.5s" {
+		t.Errorf("log = %q (%v), want one line of JSON that names demo, and 1.5s", &out, err)
 	}
 }

@@ -45,6 +45,7 @@ function showState(state, detail) {
     closed: `Closed: ${detail}`,
   }[state];
   const away = state === 'offline' || state === 'closed';
+  $('empty').textContent = away ? 'Nothing yet. Send a message: it is here when you go online.' : 'Nothing yet. Send a message and watch it arrive.';
   $('line').textContent = away ? 'Go online' : 'Go offline';
   $('line').setAttribute('aria-pressed', String(away));
   const radio = document.querySelector(`#nodes input[value="${node}"]`);
@@ -147,7 +148,7 @@ function showCurl() {
   } catch {
     return; // half a JSON text is being typed
   }
-  $('curl').textContent = `curl ${known?.collect ?? ''}/v1/messages -H "X-API-Key: $KEY" --json '${body.replaceAll("'", "'\\''")}'`;
+  $('curl').textContent = `curl ${known?.collect ?? ''}/v1/messages -H "X-API-Key: $KEY" -d '${body.replaceAll("'", "'\\''")}'`;
 }
 
 function answer(text, bad = false) {
@@ -183,6 +184,8 @@ $('form').addEventListener('submit', async (event) => {
   }
 });
 
-$('footer').textContent = `User ${user}, device ${device}. Open the page again with ?user=7 to be somebody else.`;
+const other = user === '7' ? '42' : '7';
+const somebody = Object.assign(document.createElement('a'), { href: `?user=${other}`, target: '_blank', textContent: `as user ${other}` });
+$('footer').append(`User ${user}, device ${device}. Open the page once more `, somebody, ' to be two people.');
 client.connect();
 session(false).then(showCurl, () => {});
