@@ -65,8 +65,8 @@ It asks Collect (--url), Auth (--auth) and a push node (--node). When nothing sa
 1 it failed, 2 the command line is wrong.`
 
 // Main runs pushctl with args (without the program's name) and returns its exit
-// code. Without args it tells what there is. It ends early, as if all went well, at
-// an interrupt.
+// code. Without args it tells what there is, on stderr. It ends early, as if all
+// went well, at an interrupt.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -77,7 +77,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return exitFailed
 	}
 	if len(args) == 0 {
-		args = []string{"--help"}
+		k.Stdout = stderr
+		parse(k, []string{"--help"}, stderr)
+		return exitUsage
 	}
 	parsed, code, ended := parse(k, args, stderr)
 	if ended {

@@ -58,17 +58,20 @@ func TestMainTellsHowItIsUsed(t *testing.T) {
 	tests := map[string]struct {
 		args []string
 		want int
+		out  bool // where it tells what there is
+		err  bool
 	}{
-		"nothing":            {nil, exitOK},
-		"asked for help":     {[]string{"--help"}, exitOK},
-		"a flag and no more": {[]string{"--json"}, exitUsage},
-		"no command":         {[]string{"sent"}, exitUsage},
+		"nothing":            {nil, exitUsage, false, true},
+		"asked for help":     {[]string{"--help"}, exitOK, true, false},
+		"a flag and no more": {[]string{"--json"}, exitUsage, false, false},
+		"no command":         {[]string{"sent"}, exitUsage, false, false},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			got := Main(t.Context(), tt.args, strings.NewReader(""), &stdout, &stderr)
-			if told := strings.Contains(stdout.String(), "Usage: pushctl <command>"); got != tt.want || told != (tt.want == exitOK) {
+			told := func(b *bytes.Buffer) bool { return strings.Contains(b.String(), "Usage: pushctl <command>") }
+			if got != tt.want || told(&stdout) != tt.out || told(&stderr) != tt.err {
 				t.Errorf("Main(%q) = %d, want %d; it says %q and %q", tt.args, got, tt.want, &stdout, &stderr)
 			}
 		})
