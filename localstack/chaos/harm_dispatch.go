@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"regexp"
 	"time"
 
 	"pushcluster/shared/push"
@@ -80,8 +81,9 @@ func killDispatch(ctx context.Context, w *world) error {
 // not get.
 func (w *world) afterAppend(hit func()) (disarm func()) {
 	p := w.cluster.appends
+	placed := regexp.MustCompile(`\r\n:1\r\n:[0-9]{15,}\r\n`) // it is new, at this offset
 	p.inspect(func(toTarget bool, b []byte) verdict {
-		if !toTarget && bytes.Contains(b, []byte("\r\nnew\r\n")) {
+		if !toTarget && placed.Match(b) {
 			hit()
 			return cut
 		}
