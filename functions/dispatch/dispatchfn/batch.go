@@ -71,6 +71,8 @@ type batch struct {
 // full, and returns how many messages it took.
 func (b *batch) take(messages []*push.Message) int {
 	now := b.h.reg.Now()
+	n := min(len(messages), b.h.cfg.BatchItems)
+	b.messages, b.problems, b.places = make([]*push.Message, 0, n), make([]*push.Problem, 0, n), make([]place, 0, n)
 	for i, m := range messages {
 		channels := m.To.List()
 		if i > 0 && len(b.places)+len(channels) > b.h.cfg.BatchItems {
@@ -177,7 +179,7 @@ func (b *batch) count() {
 	}
 	if confirmed > 0 {
 		b.h.confirmed.Store(b.h.reg.Now().UnixNano())
-		b.h.metrics.messages.WithLabelValues(outcomeConfirmed).Add(float64(confirmed))
+		b.h.metrics.confirmed.Add(float64(confirmed))
 	}
 	if failed > 0 {
 		b.h.metrics.messages.WithLabelValues(outcomeFailed).Add(float64(failed))
@@ -241,11 +243,14 @@ func (b *batch) append(ctx context.Context, todo []int) error {
 		return err
 	}
 	b.term, b.began = first.Term, first.Began
-	refused := make(channelSet)
+	var refused channelSet
 	for _, i := range todo {
 		p := &b.places[i]
 		switch {
 		case p.at.Err != nil:
+			if refused == nil {
+				refused = make(channelSet)
+			}
 			refused[p.channel] = true
 		case p.at.Ask && refused[p.channel]:
 			p.at = registry.AppendedItem{Err: errBehind}

@@ -143,6 +143,8 @@ type Handler struct {
 	slots   chan struct{} // holds a token for each request, or batch of small ones, under way
 
 	gathering gathering
+	whole     deadlines // of a batch of small requests
+	pushes    deadlines // of a node's answer
 
 	confirmed atomic.Int64 // when a message was last confirmed, in nanoseconds of reg.Now
 }
@@ -159,6 +161,8 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 		misses:  misses{byNode: make(map[push.NodeID]miss)},
 		reached: reached{at: make(map[push.NodeID]time.Time)},
 		slots:   make(chan struct{}, cfg.Concurrency),
+		whole:   deadlines{after: cfg.Deadline},
+		pushes:  deadlines{after: cfg.PushTime},
 	}, nil
 }
 

@@ -182,8 +182,7 @@ func (h *Handler) lead(ctx context.Context, calls []*call) {
 		}
 		b.endAll()
 	}()
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.Deadline)
-	defer cancel()
+	ctx = h.whole.under(ctx, time.Now())
 	if !h.enter(ctx) {
 		b.problems = make([]*push.Problem, len(messages))
 		h.notTried(b.problems, push.NewProblem(push.CodeUnavailable, "too much is being dispatched"))

@@ -62,6 +62,18 @@ type metrics struct {
 	swept    prometheus.Counter
 	entries  prometheus.Counter
 	seconds  prometheus.Histogram
+
+	requestsOK prometheus.Counter // of requests
+	confirmed  prometheus.Counter // of messages
+}
+
+// request counts a request to a node.
+func (m *metrics) request(result string) {
+	if result == pushOK {
+		m.requestsOK.Inc() // most are, and to look it up costs more than to count
+		return
+	}
+	m.requests.WithLabelValues(result).Inc()
 }
 
 // newMetrics returns the metrics, registered unless reg is nil. Every label has
@@ -71,7 +83,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	counter := func(name, help, label string) *prometheus.CounterVec {
 		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 	}
-	return &metrics{
+	m := &metrics{
 		messages: counter("dispatch_messages_total", "Messages handed off, by outcome.", "outcome"),
 		repeats:  counter("dispatch_repeats_total", "Places that messages had before, by who knew.", "by"),
 		again:    counter("dispatch_appended_again_total", "Places that messages were given anew, by reason.", "reason"),
@@ -85,4 +97,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		seconds: f.NewHistogram(prometheus.HistogramOpts{Name: "dispatch_seconds", Help: "Time to dispatch one request.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
 	}
+	m.requestsOK, m.confirmed = m.requests.WithLabelValues(pushOK), m.messages.WithLabelValues(outcomeConfirmed)
+	return m
 }

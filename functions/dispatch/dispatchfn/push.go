@@ -40,21 +40,43 @@ func (b *batch) push(ctx context.Context, parcels []*parcel) {
 	_ = g.Wait() // none of them returns an error
 }
 
+// fewNodes is how many nodes are found faster by looking at each.
+const fewNodes = 8
+
 // parcels sorts the places of todo by node, in their order.
 func (b *batch) parcels(todo []int) []*parcel {
-	byNode := make(map[push.NodeID]*parcel)
+	var byNode map[push.NodeID]*parcel // where there are many
 	var all []*parcel
+	of := func(node push.NodeID) *parcel {
+		if byNode != nil {
+			return byNode[node]
+		}
+		for _, d := range all {
+			if d.node == node {
+				return d
+			}
+		}
+		return nil
+	}
 	for _, i := range todo {
 		p := &b.places[i]
 		if p.at.Err != nil {
 			continue
 		}
 		for _, r := range p.at.Routes {
-			d := byNode[r.Node]
+			d := of(r.Node)
 			if d == nil {
 				d = &parcel{node: r.Node}
-				byNode[r.Node] = d
 				all = append(all, d)
+				switch {
+				case byNode != nil:
+					byNode[r.Node] = d
+				case len(all) == fewNodes:
+					byNode = make(map[push.NodeID]*parcel)
+					for _, have := range all {
+						byNode[have.node] = have
+					}
+				}
 			}
 			d.places = append(d.places, i)
 			d.routes = append(d.routes, registry.ChannelRoute{Channel: p.channel, Registration: r.Registration})
@@ -86,11 +108,9 @@ func (b *batch) deliver(ctx context.Context, p *parcel) {
 	}
 	req := b.request(p)
 	req.Beat = owed
-	deadline, cancel := context.WithTimeout(ctx, h.cfg.PushTime)
-	answer, err := h.nodes.Deliver(deadline, p.node, req)
-	cancel()
+	answer, err := h.nodes.Deliver(h.pushes.under(ctx, time.Now()), p.node, req)
 	result := resultOf(err)
-	h.metrics.requests.WithLabelValues(result).Inc()
+	h.metrics.request(result)
 	switch result {
 	case pushOK:
 		h.reached.note(p.node, began)
@@ -119,7 +139,9 @@ func (b *batch) deliver(ctx context.Context, p *parcel) {
 // request returns what the node of p gets: each message once, in the order of
 // their places, which is that of the messages, and without its recipients.
 func (b *batch) request(p *parcel) push.DeliverRequest {
-	req := push.DeliverRequest{Entries: make([]push.DeliverEntry, len(p.places))}
+	req := push.DeliverRequest{
+		Entries: make([]push.DeliverEntry, len(p.places)), Messages: make([]push.Message, 0, min(len(p.places), len(b.messages))),
+	}
 	last := -1
 	for n, i := range p.places {
 		pl := &b.places[i]
