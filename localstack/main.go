@@ -81,7 +81,8 @@ func run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 		return err
 	}
 	factsFile := filepath.Join(cfg.LocalDir, "stack.json")
-	if err := removeStale(ctx, factsFile); err != nil {
+	other, err := running(ctx, factsFile)
+	if err != nil {
 		return err
 	}
 
@@ -95,6 +96,9 @@ func run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 	cancel()
 	if err != nil {
 		fmt.Fprintln(stdout, "and could not:")
+		if other != "" {
+			return fmt.Errorf("another one runs here already, with its page at %s; stop it, or give this one other ports and a LOCAL_DIR of its own\n%w", other, err)
+		}
 		return err
 	}
 	fmt.Fprintf(stdout, "ready after %.1f s\n", time.Since(began).Seconds())
@@ -148,17 +152,18 @@ func tell(w io.Writer, f stack.Facts) {
 	fmt.Fprintln(w, "\nCtrl-C stops it.")
 }
 
-// removeStale removes the facts of a stack that was killed: scripts wait for
-// the file to appear.
-func removeStale(ctx context.Context, path string) error {
+// running returns where the page is of a stack that runs already and wrote its
+// facts to path, "" where none does. The facts of one that was killed are
+// removed: scripts wait for the file to appear.
+func running(ctx context.Context, path string) (page string, err error) {
 	facts, err := stack.ReadFacts(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return "", nil
 	}
 	if err == nil && answers(ctx, facts.Page) {
-		return nil // another stack runs there; whether two can is for the ports to say
+		return facts.Page, nil // whether two can run is for the ports to say
 	}
-	return stack.RemoveFacts(path)
+	return "", stack.RemoveFacts(path)
 }
 
 func answers(ctx context.Context, base string) bool {

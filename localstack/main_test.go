@@ -140,13 +140,36 @@ func curl(t *testing.T, said string) string {
 	return ""
 }
 
+// A second one in the same place says that there is a first.
+func TestTwoAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	env := freePorts(dir)
+	begin(t, env)
+	facts, err := stack.ReadFacts(filepath.Join(dir, "stack.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env["PAGE_PORT"] = facts.Page[strings.LastIndexByte(facts.Page, ':')+1:]
+	cfg, err := serve.Load[Config](t.Context(), func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = run(t.Context(), cfg, io.Discard, t.Output())
+	if err == nil || !strings.Contains(err.Error(), "page at "+facts.Page) || !strings.Contains(err.Error(), "PAGE_PORT") {
+		t.Errorf("run beside another = %v, want that it runs at %s, and PAGE_PORT", err, facts.Page)
+	}
+	if now, err := stack.ReadFacts(filepath.Join(dir, "stack.json")); err != nil || now.Page != facts.Page {
+		t.Errorf("the facts of the first are %+v, %v, want them as they were", now, err)
+	}
+}
+
 func TestStaleFacts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stack.json")
 	if err := (stack.Facts{Page: "http://127.0.0.1:1"}).Write(path); err != nil {
 		t.Fatal(err)
 	}
-	if err := removeStale(t.Context(), path); err != nil {
-		t.Fatal(err)
+	if page, err := running(t.Context(), path); page != "" || err != nil {
+		t.Fatalf("running = %q, %v, want none", page, err)
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the facts of a stack that is gone are still there: %v", err)
