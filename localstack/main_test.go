@@ -144,7 +144,12 @@ func curl(t *testing.T, said string) string {
 func TestTwoAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	env := freePorts(dir)
-	begin(t, env)
+	first := begin(t, env)
+	defer func() {
+		if err := first.stop(); err != nil {
+			t.Errorf("run of the first = %v", err)
+		}
+	}()
 	facts, err := stack.ReadFacts(filepath.Join(dir, "stack.json"))
 	if err != nil {
 		t.Fatal(err)
