@@ -1,0 +1,148 @@
+package dispatchfn
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
+
+// askInbox asks where the inbox has the messages of asks, and notes it in their
+// items.
+func (b *batch) askInbox(ctx context.Context, asks []int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(asksAtOnce)
+	for from := 0; from < len(asks); {
+		message, to := b.places[asks[from]].message, from
+		var channels []push.Channel
+		for ; to < len(asks) && b.places[asks[to]].message == message; to++ {
+			channels = append(channels, b.places[asks[to]].channel)
+		}
+		part := asks[from:to]
+		g.Go(func() error {
+			placed, err := b.h.store.PlacedAt(ctx, b.messages[message].ID, channels)
+			if err != nil {
+				return fmt.Errorf("ask the inbox: %w", err)
+			}
+			for _, i := range part {
+				b.places[i].asked(placed[b.places[i].channel], b.term)
+			}
+			return nil
+		})
+		from = to
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for _, i := range asks {
+		if b.places[i].duty == dutyMove {
+			b.h.metrics.again.WithLabelValues(againLoss).Inc()
+		}
+	}
+	return nil
+}
+
+// asked notes that the inbox has the message at offset, 0 for not at all. What
+// it got shortly before Redis lost its memory, and what was not confirmed then,
+// may have come to the inbox when readers had passed it: it is placed anew.
+func (p *place) asked(offset push.Offset, term push.Term) {
+	const window = push.Offset(lossWindow/time.Millisecond) * push.OffsetsPerMilli
+	p.item.Asked = true
+	switch {
+	case offset == 0:
+	case offset <= term.Floor && term.Floor-offset < window:
+		p.duty = dutyMove
+	default:
+		p.item.Placed = offset
+		p.duty = dutyNone
+	}
+}
+
+// keep writes the inbox of the places of todo, looks at the term once more, and
+// returns what has to be appended again.
+func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
+	var write, move []int
+	for _, i := range todo {
+		switch b.places[i].duty {
+		case dutyWrite:
+			write = append(write, i)
+		case dutyMove:
+			move = append(move, i)
+		}
+	}
+	var taken []int
+	if len(write) > 0 {
+		var err error
+		if taken, err = b.writeInbox(ctx, write); err != nil {
+			return nil, err
+		}
+	}
+	if len(move) > 0 {
+		if err := b.h.store.MoveInbox(ctx, b.entries(move)); err != nil {
+			return nil, fmt.Errorf("move in the inbox: %w", err)
+		}
+	}
+	if len(write)+len(move) == 0 {
+		return nil, nil
+	}
+	in, err := b.h.reg.InTerm(ctx, b.term, b.began)
+	if err != nil {
+		return nil, fmt.Errorf("look at the term again: %w", err)
+	}
+	if in {
+		return taken, nil
+	}
+	// Not only what this round wrote: every place of the batch is from a term
+	// that has ended.
+	var lost []int
+	for i := range b.places {
+		if p := &b.places[i]; p.duty != dutyNone {
+			p.duty = dutyMove
+			p.item.Asked, p.item.Placed = true, 0
+			lost = append(lost, i)
+		}
+	}
+	b.h.metrics.again.WithLabelValues(againTerm).Add(float64(len(lost)))
+	return lost, nil
+}
+
+// writeInbox writes the places of write and returns those whose offset is
+// another message's, to be appended above it.
+func (b *batch) writeInbox(ctx context.Context, write []int) (taken []int, err error) {
+	placements, err := b.h.store.WriteInbox(ctx, b.entries(write))
+	if err != nil {
+		return nil, fmt.Errorf("write the inbox: %w", err)
+	}
+	if len(placements) != len(write) {
+		return nil, fmt.Errorf("write the inbox: %d placements of %d entries", len(placements), len(write))
+	}
+	for n, i := range write {
+		p := &b.places[i]
+		switch {
+		case placements[n].Taken:
+			p.item.Asked, p.item.Above = true, p.at.Offset
+			taken = append(taken, i)
+			b.h.metrics.again.WithLabelValues(againTaken).Inc()
+		case placements[n].Offset != p.at.Offset:
+			p.duty = dutyNone // it was placed before, and that place stands
+			b.h.metrics.repeats.WithLabelValues(repeatInbox).Inc()
+		}
+	}
+	return taken, nil
+}
+
+func (b *batch) entries(places []int) []store.InboxEntry {
+	entries := make([]store.InboxEntry, len(places))
+	for n, i := range places {
+		p := &b.places[i]
+		m := b.messages[p.message]
+		entries[n] = store.InboxEntry{
+			Channel: p.channel, Offset: p.at.Offset, Message: m.ID, CollapseKey: m.CollapseKey, ExpiresAt: m.ExpiresAt,
+		}
+	}
+	return entries
+}
