@@ -123,37 +123,30 @@ func (c *client) heardControl(messageType, _ int, data string) {
 // writeFault sends the client a frame of gorilla's (peer).
 func (c *client) writeFault(frame []byte) (int, error) { return c.sock.Write(frame) }
 
-// run reads the connection until it ends and gives up everything that the
-// client held. It returns why reading ended. A connection that an event loop
-// reads needs none of it; ws is nil where the socket is shallow.
-//
-// What was sent is read and done by goroutines of their own, one after another:
-// the stack of this one, which mostly waits, stays the smallest there is.
-func (c *client) run(ws *websocket.Conn) error {
-	defer c.end()
-	if ws != nil {
-		return c.runByGorilla(ws)
-	}
+// listen waits until there is something to read, on a goroutine of its own, and
+// then has a worker read it and do what it says. That one has another goroutine
+// wait again: a stack that became larger hardly ever becomes smaller, and those of
+// goroutines that wait are to be the smallest there are. A connection that an
+// event loop reads needs none of it.
+func (c *client) listen() {
 	raw := c.sock.(*socket).raw
-	for {
-		err := awaitReadable(raw)
+	err := awaitReadable(raw)
+	c.node.work(func() {
 		if err == nil {
-			c.aside(func() { err = c.readWaiting(raw) })
+			err = c.readWaiting(raw)
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			c.node.spawn(c.listen)
+			return
 		}
-	}
+		c.end()
+		c.over(err)
+	})
 }
 
-// aside runs f, which ends by itself, on another goroutine and waits for it.
-func (c *client) aside(f func()) {
-	done := make(chan struct{})
-	c.node.work(func() {
-		defer close(done)
-		f()
-	})
-	<-done
+// over tells why reading ended.
+func (c *client) over(why error) {
+	c.node.log.Debug("connection ended", "client", c.id.String(), "why", why)
 }
 
 // readWaiting reads what there is and does what it says. An error means that
@@ -176,7 +169,15 @@ func (c *client) readWaiting(raw syscall.RawConn) error {
 
 var errEnded = errors.New("told to end")
 
-// runByGorilla is run for a connection that gorilla reads.
+// run reads a connection by gorilla until it ends and gives up everything that the
+// client held. What was sent is done by a worker.
+func (c *client) run(ws *websocket.Conn) {
+	err := c.runByGorilla(ws)
+	c.end()
+	c.over(err)
+}
+
+// runByGorilla returns why reading ended.
 func (c *client) runByGorilla(ws *websocket.Conn) error {
 	for {
 		messageType, message, err := c.readMessage(ws)
@@ -195,7 +196,12 @@ func (c *client) runByGorilla(ws *websocket.Conn) error {
 			c.protocolPong()
 			continue
 		}
-		c.aside(func() { c.obey(messageType, message) })
+		done := make(chan struct{})
+		c.node.work(func() {
+			defer close(done)
+			c.obey(messageType, message)
+		})
+		<-done
 	}
 }
 

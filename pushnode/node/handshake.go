@@ -125,10 +125,11 @@ func (n *Node) open(c *client, ws *websocket.Conn, answer *frontAnswer) {
 		return
 	}
 	c.flush() // where the socket has TLS, the answer to the handshake waits
-	n.spawn(func() {
-		err := c.run(ws)
-		n.log.Debug("connection ended", "client", c.id.String(), "why", err)
-	})
+	if ws == nil {
+		n.spawn(c.listen)
+		return
+	}
+	n.spawn(func() { c.run(ws) })
 }
 
 // refusal says why the request may not become a connection, nil if it may. A

@@ -46,7 +46,7 @@ const (
 )
 
 // readBuffers are for reading off the event loops.
-var readBuffers = sync.Pool{New: func() any { b := make([]byte, 4<<10); return &b }}
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, 1<<10); return &b }}
 
 // readsInTurn is how often one connection is read before others have their turn.
 const readsInTurn = 16

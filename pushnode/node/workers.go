@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	maxIdleWorkers = 256         // beyond them who has nothing to do ends
-	idleWorkerTime = time.Second // after which, or twice that, who has nothing to do ends
+	maxIdleWorkers = 256                    // beyond them who has nothing to do ends
+	idleWorkerTime = 100 * time.Millisecond // after which, or twice that, who has nothing to do ends
 )
 
 // Workers are goroutines for what is done for a connection off its event loop:
