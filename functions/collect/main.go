@@ -12,14 +12,12 @@ import (
 	"os"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"pushcluster/functions/collect/address"
 	"pushcluster/functions/collect/callback"
 	"pushcluster/functions/collect/collectfn"
 	"pushcluster/functions/collect/limit"
-	"pushcluster/functions/collect/rule"
 	"pushcluster/functions/collect/source"
 	"pushcluster/shared/handoff"
 	"pushcluster/shared/registry"
@@ -130,9 +128,11 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		defer asker.Close()
 		collectConfig.Questions = asker
 	}
-	sources, stop, err := openSources(ctx, cfg.Sources, st, log, reg)
+	secrets := secret.NewResolver(os.Getenv)
+	defer secrets.Close()
+	sources, stop, err := source.Follow(ctx, source.Config{Path: cfg.Sources}, st, secrets.Resolve, log, reg)
 	if err != nil {
-		return err
+		return fmt.Errorf("SOURCES: %w", err)
 	}
 	defer stop()
 	collectConfig.Sources, collectConfig.Stored = sources, sources
@@ -162,30 +162,4 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		)
 	})
 	return g.Wait()
-}
-
-// openSources returns the sources of the file at path, if there is one, and of
-// the store. The file is looked at until stop, which waits for that to end.
-func openSources(ctx context.Context, path string, st source.Lister, log *slog.Logger, reg prometheus.Registerer) (sources *source.Live, stop func(), err error) {
-	compiler, err := rule.NewCompiler()
-	if err != nil {
-		return nil, nil, err
-	}
-	secrets := secret.NewResolver(os.Getenv)
-	if path == "" {
-		return source.NewLive(nil, st, compiler, secrets.Resolve, nil, log), secrets.Close, nil
-	}
-	file := source.NewFile(source.Config{Path: path}, compiler, secrets.Resolve, log, reg)
-	if err := file.Load(ctx); err != nil {
-		secrets.Close()
-		return nil, nil, fmt.Errorf("SOURCES: %s:\n%w", path, err)
-	}
-	ctx, end := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		file.Run(ctx) // ends with ctx alone
-	}()
-	stop = func() { end(); <-ended; secrets.Close() }
-	return source.NewLive(file, st, compiler, secrets.Resolve, nil, log), stop, nil
 }

@@ -14,6 +14,7 @@ import (
 	"pushcluster/functions/collect/callback"
 	"pushcluster/functions/collect/collectfn"
 	"pushcluster/functions/collect/limit"
+	"pushcluster/functions/collect/source"
 	"pushcluster/functions/dispatch/dispatchfn"
 	"pushcluster/localstack/page"
 	"pushcluster/pushnode/node"
@@ -21,6 +22,7 @@ import (
 	"pushcluster/shared/handoff"
 	"pushcluster/shared/nodeclient"
 	"pushcluster/shared/registry"
+	"pushcluster/shared/secret"
 	"pushcluster/shared/signature"
 	"pushcluster/shared/telemetry"
 	"pushcluster/shared/token"
@@ -66,11 +68,17 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 		return err
 	}
 	defer limiter.Close()
-	sources, sourcesFile, closeSecrets, err := s.openSources(ctx, l)
+	path, err := s.sourcesFile()
 	if err != nil {
 		return err
 	}
-	defer closeSecrets()
+	secrets := secret.NewResolver(s.lookUp)
+	defer secrets.Close()
+	sources, stop, err := source.Follow(ctx, source.Config{Path: path}, l.store, secrets.Resolve, l.log, l.prom)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	collect, err := collectfn.New(collectfn.Config{Keys: s.keys.api, Questions: asker, Sources: sources, Stored: sources,
 		Limits: limit.NewShared(limiter, nil)}, l.store, dispatch, l.log, l.prom)
 	if err != nil {
@@ -83,11 +91,7 @@ func (s *Stack) runCollect(ctx context.Context, l *life) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	g.Go(func() error {
-		sourcesFile.Run(ctx) // ends with ctx alone
-		return nil
-	})
-	g.Go(func() error {
-		callbacks.Run(ctx) // as does this
+		callbacks.Run(ctx) // ends with ctx alone
 		return nil
 	})
 	g.Go(func() error {

@@ -2,20 +2,14 @@ package stack
 
 import (
 	"cmp"
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"pushcluster/functions/collect/rule"
-	"pushcluster/functions/collect/source"
-	"pushcluster/shared/secret"
 )
 
 // exampleSources is the file of sources that a stack begins with.
@@ -55,30 +49,13 @@ const githubSecret = "GITHUB_SECRET"
 // secretOfGitHub returns what GITHUB_SECRET stands for.
 func (s *Stack) secretOfGitHub() string { return cmp.Or(os.Getenv(githubSecret), s.cfg.Keys.GitHub) }
 
-// openSources reads the file of sources, to be followed by file.Run, and joins
-// those of the store to it. Its secrets are found as Collect finds them, but for
-// env:GITHUB_SECRET, which always is there.
-func (s *Stack) openSources(ctx context.Context, l *life) (sources *source.Live, file *source.File, closeSecrets func(), err error) {
-	path, err := s.sourcesFile()
-	if err != nil {
-		return nil, nil, nil, err
+// lookUp finds what an env: secret stands for as Collect finds it, but for
+// GITHUB_SECRET, which always is there.
+func (s *Stack) lookUp(name string) string {
+	if name == githubSecret {
+		return s.secretOfGitHub()
 	}
-	compiler, err := rule.NewCompiler()
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	secrets := secret.NewResolver(func(name string) string {
-		if name == githubSecret {
-			return s.secretOfGitHub()
-		}
-		return os.Getenv(name)
-	})
-	file = source.NewFile(source.Config{Path: path}, compiler, secrets.Resolve, l.log, l.prom)
-	if err := file.Load(ctx); err != nil {
-		secrets.Close()
-		return nil, nil, nil, fmt.Errorf("%s:\n%w", path, err)
-	}
-	return source.NewLive(file, l.store, compiler, secrets.Resolve, nil, l.log), file, secrets.Close, nil
+	return os.Getenv(name)
 }
 
 // SampleWebhook is a delivery as GitHub posts it, by which [DemoUser] is asked
