@@ -20,6 +20,8 @@ func BenchmarkInsertMessages(b *testing.B) { storetest.BenchmarkInsertMessages(b
 
 func BenchmarkWriteInbox(b *testing.B) { storetest.BenchmarkWriteInbox(b, prepared) }
 
+func BenchmarkReadInbox(b *testing.B) { storetest.BenchmarkReadInbox(b, prepared(b)) }
+
 func BenchmarkLastOffsets(b *testing.B) { storetest.BenchmarkLastOffsets(b, prepared) }
 
 func BenchmarkLoadCursors(b *testing.B) { storetest.BenchmarkLoadCursors(b, prepared) }

@@ -59,7 +59,7 @@ func (s *Store) ClaimCallbacks(ctx context.Context, now, until time.Time, limit 
 	var claimed []store.Callback
 	err := s.writer.do(ctx, limit, func(t *tx) error {
 		const text = `UPDATE callbacks SET claimed = ?2, claim = ?4 WHERE message IN
-			(SELECT message FROM callbacks WHERE state = 0 AND due <= ?1 AND claimed <= ?1 ORDER BY due, message LIMIT ?3)
+			(SELECT message FROM callbacks WHERE state = 0 AND due <= ?1 AND claimed <= ?1 ORDER BY due, message LIMIT ?3 + 0)
 			RETURNING ` + callbackColumns
 		return t.rows(text, []any{millis(now), millis(until), limit, mark}, func(scan func(...any) error) error {
 			c, err := scanCallback(scan)
@@ -110,7 +110,7 @@ func (s *Store) ListCallbacks(ctx context.Context, q store.CallbacksQuery) ([]st
 	}
 	var list []store.Callback
 	const text = `SELECT ` + callbackColumns + ` FROM callbacks
-		WHERE state = 1 AND (due, message) > (?, ?) ORDER BY due, message LIMIT ?`
+		WHERE state = 1 AND (due, message) > (?, ?) ORDER BY due, message LIMIT ? + 0`
 	err := s.query(ctx, text, []any{millis(q.AfterAt), string(q.AfterMessage), q.Limit}, func(scan func(...any) error) (bool, error) {
 		c, err := scanCallback(scan)
 		list = append(list, c)

@@ -113,16 +113,16 @@ func (s *Store) Sweep(ctx context.Context, now time.Time) (int, error) {
 		text   string
 		before time.Time
 	}{
-		{`DELETE FROM inbox WHERE (channel, offset) IN (SELECT channel, offset FROM inbox WHERE expires <= ? LIMIT ?)`, now},
-		{`DELETE FROM messages WHERE rowid IN (SELECT rowid FROM messages WHERE expires <= ? LIMIT ?)`, now.Add(-push.RepeatWindow)},
+		{`DELETE FROM inbox WHERE (channel, offset) IN (SELECT channel, offset FROM inbox WHERE expires <= ? LIMIT ? + 0)`, now},
+		{`DELETE FROM messages WHERE rowid IN (SELECT rowid FROM messages WHERE expires <= ? LIMIT ? + 0)`, now.Add(-push.RepeatWindow)},
 		{`DELETE FROM cursors WHERE (user, device, channel) IN
-			(SELECT user, device, channel FROM cursors WHERE updated <= ? LIMIT ?)`, now.Add(-store.CursorIdle)},
-		{`DELETE FROM outbox WHERE message IN (SELECT message FROM outbox WHERE state > 0 AND until <= ? LIMIT ?)`, now},
+			(SELECT user, device, channel FROM cursors WHERE updated <= ? LIMIT ? + 0)`, now.Add(-store.CursorIdle)},
+		{`DELETE FROM outbox WHERE message IN (SELECT message FROM outbox WHERE state > 0 AND until <= ? LIMIT ? + 0)`, now},
 		{`DELETE FROM spared WHERE (channel, user, device, last, first) IN
-			(SELECT channel, user, device, last, first FROM spared WHERE expires <= ? LIMIT ?)`, now.Add(-push.RepeatWindow)},
-		{`DELETE FROM revocations WHERE (user, token) IN (SELECT user, token FROM revocations WHERE until <= ? LIMIT ?)`, now},
-		{`DELETE FROM callbacks WHERE rowid IN (SELECT rowid FROM callbacks WHERE until <= ? LIMIT ?)`, now},
-		{`DELETE FROM deliveries WHERE rowid IN (SELECT rowid FROM deliveries WHERE until <= ? LIMIT ?)`, now},
+			(SELECT channel, user, device, last, first FROM spared WHERE expires <= ? LIMIT ? + 0)`, now.Add(-push.RepeatWindow)},
+		{`DELETE FROM revocations WHERE (user, token) IN (SELECT user, token FROM revocations WHERE until <= ? LIMIT ? + 0)`, now},
+		{`DELETE FROM callbacks WHERE rowid IN (SELECT rowid FROM callbacks WHERE until <= ? LIMIT ? + 0)`, now},
+		{`DELETE FROM deliveries WHERE rowid IN (SELECT rowid FROM deliveries WHERE until <= ? LIMIT ? + 0)`, now},
 	}
 	swept := 0
 	for _, step := range steps {

@@ -80,9 +80,9 @@ func (s *Store) ListDeliveries(ctx context.Context, q store.DeliveriesQuery) ([]
 		args = append(args, q.Outcome)
 	}
 	if q.Newest {
-		text += ` ORDER BY received DESC, id DESC LIMIT ?6`
+		text += ` ORDER BY received DESC, id DESC LIMIT ?6 + 0`
 	} else {
-		text += ` ORDER BY received, id LIMIT ?6`
+		text += ` ORDER BY received, id LIMIT ?6 + 0`
 	}
 	var list []store.Delivery
 	err := s.query(ctx, text, args, func(scan func(...any) error) (bool, error) {

@@ -15,7 +15,7 @@ func (s *Store) LoadUserCursors(ctx context.Context, user push.UserID, limit int
 	defer cancel()
 	var cursors []store.Cursor
 	const text = `SELECT device, channel, received, acknowledged, updated, start FROM cursors
-		WHERE user = ? ORDER BY device, channel LIMIT ?`
+		WHERE user = ? ORDER BY device, channel LIMIT ? + 0`
 	err := s.query(ctx, text, []any{string(user), limit}, func(scan func(...any) error) (bool, error) {
 		var received, acknowledged, updated, start int64
 		c := store.Cursor{User: user}
@@ -50,7 +50,7 @@ func (s *Store) ListDevices(ctx context.Context, q store.DevicesQuery) ([]store.
 			EXISTS (SELECT 1 FROM spared s WHERE s.channel = c.channel AND s.user = c.user AND s.device = c.device
 				AND s.last >= ?2 AND s.first <= ?2)
 		FROM cursors c WHERE c.channel = ?1 AND (c.user, c.device) > (?3, ?4) AND c.start < ?2
-		ORDER BY c.user, c.device LIMIT ?5`
+		ORDER BY c.user, c.device LIMIT ?5 + 0`
 	args := []any{string(q.Channel), stored(q.Offset), string(q.AfterUser), string(q.AfterDevice), q.Limit}
 	err := s.query(ctx, text, args, func(scan func(...any) error) (bool, error) {
 		var received, acknowledged, updated, start int64

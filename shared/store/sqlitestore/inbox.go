@@ -186,7 +186,7 @@ func (s *Store) ReadInbox(ctx context.Context, q store.InboxQuery) (store.InboxP
 	const text = `SELECT i.offset, ` + messageColumns + `
 		FROM inbox i CROSS JOIN messages m ON m.id = i.message
 		WHERE i.channel = ? AND i.offset > ? AND i.offset <= ? AND i.superseded = 0 AND i.expires > ?
-		ORDER BY i.offset LIMIT ?`
+		ORDER BY i.offset LIMIT ? + 0`
 	args := []any{string(q.Channel), stored(q.After), upTo, millis(q.Now), int64(q.MaxEntries) + 1}
 
 	var page store.InboxPage

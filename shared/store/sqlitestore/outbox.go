@@ -58,7 +58,7 @@ func (s *Store) ClaimOutbox(ctx context.Context, now, until time.Time, limit int
 	defer cancel()
 	// The plain ones behind the ordered ones, each kind by an index of its own.
 	const texts = `UPDATE outbox SET claimed = ?2 WHERE message IN
-			(SELECT message FROM outbox WHERE state = 0 AND %s AND due <= ?1 AND claimed <= ?1 ORDER BY %s LIMIT ?3)
+			(SELECT message FROM outbox WHERE state = 0 AND %s AND due <= ?1 AND claimed <= ?1 ORDER BY %s LIMIT ?3 + 0)
 			RETURNING message, due, attempts, reason, sequence, channels`
 	var ordered, plain []store.OutboxEntry
 	err := s.writer.do(ctx, limit, func(t *tx) (err error) {

@@ -46,7 +46,7 @@ func (s *Store) ListParked(ctx context.Context, q store.ParkedQuery) ([]store.Pa
 	}
 	var entries []store.ParkedEntry
 	const text = `SELECT message, attempts, reason, changed, until FROM outbox
-		WHERE state = 1 AND (changed, message) > (?, ?) ORDER BY changed, message LIMIT ?`
+		WHERE state = 1 AND (changed, message) > (?, ?) ORDER BY changed, message LIMIT ? + 0`
 	args := []any{millis(q.AfterAt), string(q.AfterMessage), q.Limit}
 	err := s.query(ctx, text, args, func(scan func(...any) error) (bool, error) {
 		var e store.ParkedEntry

@@ -156,6 +156,10 @@ func (s *Store) queryRow(ctx context.Context, text string, args []any, dest ...a
 }
 
 // prepared returns the statement of text, made at its first use.
+//
+// A parameter that is the whole of a LIMIT makes SQLite prepare the statement
+// again for each execution, in case another value is worth another plan, which
+// costs more than most of ours do: a limit is written as ? + 0.
 func (s *Store) prepared(ctx context.Context, text string) (*sql.Stmt, error) {
 	s.mu.Lock()
 	stmt, ok := s.stmts[text]

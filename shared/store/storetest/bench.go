@@ -60,6 +60,19 @@ func writeInbox(b *testing.B, s store.Store, n int) {
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 }
 
+// BenchmarkReadInbox reads after the last entry of a channel, as a catch-up does.
+func BenchmarkReadInbox(b *testing.B, s store.Store) {
+	if _, err := s.WriteInbox(b.Context(), []store.InboxEntry{entry("#1", 1, "key/1")}); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.ReadInbox(b.Context(), store.InboxQuery{Channel: "#1", After: 1, Now: base, TellOmitted: true}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkLastOffsets asks for the last offsets of several channels at once, of
 // which half have 3 entries and half have none.
 func BenchmarkLastOffsets[S store.Store](b *testing.B, prepared func(*testing.B) S) {
