@@ -175,6 +175,28 @@ func TestForgedIsCheckedOnce(t *testing.T) {
 	}
 }
 
+// FuzzKnownHeader holds a verifier that knows a token's header to one that meets
+// it for the first time: both say the same of whatever stands behind it.
+func FuzzKnownHeader(f *testing.F) {
+	cfg := Config{Keys: keys(f, "k:HS256:"+secret+",k:HS256:"+strings.Repeat("x", 32))}
+	knows := verifier(f, cfg)
+	good := signed(f, "HS256", []byte(secret), map[string]any{"kid": "k"}, `{"sub":"42"}`)
+	if _, err := knows.Verify(f.Context(), good); err != nil {
+		f.Fatal(err)
+	}
+	head, rest, _ := strings.Cut(good, ".")
+	f.Add(rest)
+	f.Add("e30.AAAA")
+	f.Fuzz(func(t *testing.T, rest string) {
+		text := head + "." + rest
+		got, err := knows.Verify(t.Context(), text)
+		want, wantErr := verifier(t, cfg).Verify(t.Context(), text)
+		if !reflect.DeepEqual(got, want) || errors.Is(err, ErrInvalid) != errors.Is(wantErr, ErrInvalid) || (err == nil) != (wantErr == nil) {
+			t.Errorf("Verify(%q) = %+v, %v with a known header, %+v, %v with a new one", text, got, err, want, wantErr)
+		}
+	})
+}
+
 // other returns a key that nobody was told of.
 func other(t *testing.T) crypto.Signer {
 	t.Helper()
