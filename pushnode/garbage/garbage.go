@@ -101,6 +101,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case o.giveBack:
 			look.Stop()
 			debug.FreeOSMemory()
+			j.begin(time.Now(), read()) // the collection that this took tells nothing
 			k.returns.Inc()
 		case o.watch:
 			look.Reset(k.cfg.Look)

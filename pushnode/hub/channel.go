@@ -20,11 +20,12 @@ type Channel struct {
 	started  bool       // last is known: a first subscription went live
 	catching bool       // a catch-up is under way; whoever runs it ends it
 	written  bool       // its route is
+	writing  bool       // that is under way
 	subs     []*Subscription
 	last     push.Offset   // every live subscription was given all up to here, or is to be by a pass
 	reads    *reads        // nil while nobody reads: there are many channels, and most are quiet
 	pass     *pass         // nil while nobody passes over it
-	writing  chan struct{} // closed when the write of the route under way has ended; nil: none is
+	ended    chan struct{} // closed when the write of the route under way has ended; nil: nobody waits for it
 
 	// Most channels have one subscription ever. It lies here, with the memory of
 	// subs: one piece of 160 bytes, a size that next to no garbage has, where

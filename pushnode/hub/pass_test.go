@@ -139,7 +139,11 @@ func TestDeliverWaitsForRoom(t *testing.T) {
 	var running sync.WaitGroup
 	begin := make(chan struct{})
 	waited := 0
-	h := hub.New(hub.Config{Wide: 1, Waited: func() { waited++ }, Pass: func(step func() bool) {
+	h := hub.New(hub.Config{Wide: 1, Waited: func() {
+		if waited++; waited == 1 {
+			close(begin) // nobody makes room before
+		}
+	}, Pass: func(step func() bool) {
 		running.Go(func() {
 			<-begin
 			for step() {
@@ -149,9 +153,6 @@ func TestDeliverWaitsForRoom(t *testing.T) {
 	var conn received
 	live(t, h, "news", &conn, 10)
 	for o := push.Offset(11); o < 11+count; o++ {
-		if o == 11+hub.MaxWaiting {
-			close(begin) // nobody would make room before
-		}
 		h.Deliver(entry("news", o, o-1))
 	}
 	running.Wait()

@@ -7,8 +7,11 @@ import "context"
 // again. It returns write's error, or ctx's.
 func (ch *Channel) Register(ctx context.Context, write func() error) error {
 	ch.mu.Lock()
-	for ch.writing != nil {
-		wait := ch.writing
+	for ch.writing {
+		if ch.ended == nil {
+			ch.ended = make(chan struct{})
+		}
+		wait := ch.ended
 		ch.mu.Unlock()
 		select {
 		case <-wait:
@@ -21,16 +24,18 @@ func (ch *Channel) Register(ctx context.Context, write func() error) error {
 		ch.mu.Unlock()
 		return nil
 	}
-	ended := make(chan struct{})
-	ch.writing = ended
+	ch.writing = true
 	ch.mu.Unlock()
 
 	err := write()
 
 	ch.mu.Lock()
-	ch.written = err == nil
-	ch.writing = nil
+	ch.written, ch.writing = err == nil, false
+	ended := ch.ended
+	ch.ended = nil
 	ch.mu.Unlock()
-	close(ended)
+	if ended != nil {
+		close(ended)
+	}
 	return err
 }

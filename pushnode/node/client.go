@@ -360,6 +360,9 @@ func (c *client) follow(f following) bool {
 	if c.ended || c.following(f.sub.Channel().Name()) != nil {
 		return false
 	}
+	if c.subs == nil {
+		c.subs = make([]following, 0, 2) // its personal channel and all
+	}
 	c.subs = append(c.subs, f)
 	return true
 }
