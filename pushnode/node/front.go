@@ -10,16 +10,16 @@ import (
 
 	"pushcluster/pushnode/loop"
 	"pushcluster/pushnode/opening"
+	"pushcluster/shared/serve"
 )
 
 // socketPath is where clients open their WebSocket.
 const socketPath = "/connection/websocket"
 
 const (
-	openingTime  = 5 * time.Second // for a request to come whole, as net/http is given
-	answerTime   = 5 * time.Second // for a refusal to be taken
-	frontPause   = 10 * time.Millisecond
-	frontBacklog = 128 // connections on their way to net/http
+	openingTime = 5 * time.Second // for a request to come whole, as net/http is given
+	answerTime  = 5 * time.Second // for a refusal to be taken
+	frontPause  = 10 * time.Millisecond
 )
 
 // A front is the public port before net/http. It reads the requests that open a
@@ -32,11 +32,10 @@ type front struct {
 	handler  http.Handler
 	acceptor *loop.Acceptor
 
-	others chan net.Conn // for net/http
-	closed chan struct{}
-	once   sync.Once      // starts the accept loop
-	all    sync.WaitGroup // its goroutines
-	stop   func() error   // closes once
+	others *serve.Handover // ended when no more connections come
+	once   sync.Once       // starts the accept loop
+	all    sync.WaitGroup  // its goroutines
+	stop   func() error    // closes once
 
 	mu    sync.Mutex             // guards what follows
 	young map[*newcomer]struct{} // those whose request is not whole, or whose refusal is not taken
@@ -60,7 +59,7 @@ func (n *Node) Front(l net.Listener, handler http.Handler) net.Listener {
 	}
 	f := &front{
 		Listener: l, node: n, handler: handler, acceptor: a,
-		others: make(chan net.Conn, frontBacklog), closed: make(chan struct{}), young: make(map[*newcomer]struct{}),
+		others: serve.NewHandover(), young: make(map[*newcomer]struct{}),
 	}
 	f.stop = sync.OnceValue(f.end)
 	return f
@@ -72,12 +71,7 @@ func (f *front) Accept() (net.Conn, error) {
 		f.all.Go(f.accept)
 		f.all.Go(f.sweep)
 	})
-	select {
-	case c := <-f.others:
-		return c, nil
-	case <-f.closed:
-		return nil, net.ErrClosed
-	}
+	return f.others.Next()
 }
 
 // Close stops taking connections; those that have not said what they want are
@@ -86,7 +80,7 @@ func (f *front) Close() error { return f.stop() }
 
 func (f *front) end() error {
 	err := errors.Join(f.Listener.Close(), f.acceptor.Close())
-	close(f.closed)
+	f.others.End()
 	f.once.Do(func() {}) // nothing starts any more
 	f.all.Wait()
 	f.mu.Lock()
@@ -96,20 +90,7 @@ func (f *front) end() error {
 	for c := range young {
 		c.sock.Close()
 	}
-	f.closeOthers()
 	return err
-}
-
-// closeOthers closes what waits for net/http, which asks for none any more.
-func (f *front) closeOthers() {
-	for {
-		select {
-		case c := <-f.others:
-			c.Close()
-		default:
-			return
-		}
-	}
 }
 
 // accept takes connections until the listener is closed.
@@ -128,7 +109,7 @@ func (f *front) accept() {
 			select {
 			case <-time.After(pause):
 				pause = min(2*pause, time.Second)
-			case <-f.closed:
+			case <-f.others.Ended():
 				return
 			}
 		}
@@ -138,7 +119,10 @@ func (f *front) accept() {
 // welcome waits for what a new connection says.
 func (f *front) welcome(fd int) {
 	if f.node.state.Load() != stateServing {
-		f.all.Go(func() { f.passOn(loop.Conn(fd)) }) // there is none to wait for, or not for long
+		f.all.Go(func() {
+			conn, err := loop.Conn(fd)
+			f.passOn(conn, err, nil)
+		}) // there is none to wait for, or not for long
 		return
 	}
 	p := f.node.poller
@@ -167,7 +151,7 @@ func (f *front) sweep() {
 	defer t.Stop()
 	for {
 		select {
-		case <-f.closed:
+		case <-f.others.Ended():
 			return
 		case now := <-t.C:
 			f.mu.Lock()
@@ -270,31 +254,16 @@ func (c *newcomer) hear(b []byte) bool {
 	c.front.node.work(func() {
 		c.front.forget(c)
 		conn, err := c.sock.Conn()
-		c.front.passOn(conn, err, said...)
+		c.front.passOn(conn, err, said)
 	})
 	return true
 }
 
-// passOn gives a connection to net/http, with what was read of it. When the front
-// has ended it closes it.
-func (f *front) passOn(c net.Conn, err error, said ...byte) {
-	if err != nil {
-		return
-	}
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		c.Close()
-		return
-	}
-	select {
-	case f.others <- &heardConn{TCPConn: tcp, said: said}:
-	case <-f.closed:
-		c.Close()
-	}
-	select {
-	case <-f.closed:
-		f.closeOthers() // end may have done so before ours was among them
-	default:
+// passOn gives a connection to net/http, with what was read of it, unless err says
+// that there is none.
+func (f *front) passOn(c net.Conn, err error, said []byte) {
+	if err == nil {
+		f.others.PassOn(c, said)
 	}
 }
 
@@ -342,23 +311,4 @@ func (f *front) serve(a *frontAnswer, r *http.Request) {
 		}
 	}()
 	f.handler.ServeHTTP(a, r)
-}
-
-// A heardConn is a connection of which some was read (net.Conn).
-type heardConn struct {
-	*net.TCPConn
-	said []byte
-}
-
-// Read reads what was read before, and then on.
-func (c *heardConn) Read(p []byte) (int, error) {
-	if len(c.said) == 0 {
-		return c.TCPConn.Read(p)
-	}
-	n := copy(p, c.said)
-	c.said = c.said[n:]
-	if len(c.said) == 0 {
-		c.said = nil
-	}
-	return n, nil
 }

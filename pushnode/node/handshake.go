@@ -212,8 +212,8 @@ func (t *socketTaker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		t.taken, t.answer = fc.pollSocket, fc.answer
 		return fc.pollSocket, bufio.NewReadWriter(t.intake.br, t.intake.bw), nil
 	}
-	if h, ok := c.(*heardConn); ok && len(h.said) == 0 {
-		c = h.TCPConn
+	if h, ok := c.(*serve.HeardConn); ok && h.AllRead() {
+		c = h.Conn
 	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok || t.node.poller == nil || rw.Reader.Buffered() > 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pushcluster/shared/push"
+	"pushcluster/shared/serve"
 )
 
 // A socket is a transport of a connection that a goroutine reads: what there is
@@ -26,10 +27,13 @@ type socket struct {
 
 func newSocket(c net.Conn) *socket {
 	s := &socket{Conn: c}
+	heard, some := c.(*serve.HeardConn) // of which raw does not have all
+	if some {
+		c = heard.Conn
+	}
 	if sc, ok := c.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			_, heard := c.(*heardConn) // of which raw does not have all
-			s.raw, s.shallow = raw, rawReads && !heard
+			s.raw, s.shallow = raw, rawReads && !some
 		}
 	}
 	return s

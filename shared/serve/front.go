@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	frontPause   = 5 * time.Millisecond // before it is tried again to accept; doubled each time
-	frontBacklog = 128                  // connections on their way to net/http
-	frontSweep   = time.Second          // between looks for who takes too long
+	frontPause = 5 * time.Millisecond // before it is tried again to accept; doubled each time
+	frontSweep = time.Second          // between looks for who takes too long
 )
 
 // A front is a port before net/http. It answers plain requests (see readPlain)
@@ -24,9 +23,8 @@ type front struct {
 
 	handler http.Handler
 	log     *slog.Logger
-	others  chan net.Conn // for net/http
-	closed  chan struct{} // no more connections come
-	close   func() error  // once
+	others  *Handover    // ended when no more connections come
+	close   func() error // once
 
 	requests context.Context // of requests; ended by cutOff
 	cutOff   context.CancelFunc
@@ -41,8 +39,7 @@ type front struct {
 
 func newFront(l net.Listener, handler http.Handler, log *slog.Logger) *front {
 	f := &front{
-		Listener: l, handler: handler, log: log, others: make(chan net.Conn, frontBacklog),
-		closed: make(chan struct{}), conns: make(map[*plainConn]struct{}),
+		Listener: l, handler: handler, log: log, others: NewHandover(), conns: make(map[*plainConn]struct{}),
 	}
 	f.requests, f.cutOff = context.WithCancel(context.Background())
 	f.close = sync.OnceValue(f.end)
@@ -55,17 +52,13 @@ func (f *front) Accept() (net.Conn, error) {
 		f.all.Go(f.accept)
 		f.all.Go(f.sweep)
 	})
-	select {
-	case c := <-f.others:
-		return c, nil
-	case <-f.closed:
-	}
+	c, err := f.others.Next()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.broken != nil {
+	if err != nil && f.broken != nil {
 		return nil, f.broken
 	}
-	return nil, net.ErrClosed
+	return c, err
 }
 
 // Close stops taking connections and closes those on which no request is under
@@ -75,7 +68,7 @@ func (f *front) Close() error { return f.close() }
 func (f *front) end() error {
 	err := f.Listener.Close()
 	f.start.Do(func() {}) // nothing starts any more
-	close(f.closed)
+	f.others.End()
 	f.all.Wait()
 	f.mu.Lock()
 	conns := f.conns
@@ -84,20 +77,7 @@ func (f *front) end() error {
 	for c := range conns {
 		c.closeIf(stateNew, stateIdle)
 	}
-	f.closeOthers()
 	return err
-}
-
-// closeOthers closes what waits for net/http, which asks for none any more.
-func (f *front) closeOthers() {
-	for {
-		select {
-		case c := <-f.others:
-			c.Close()
-		default:
-			return
-		}
-	}
 }
 
 // wait returns when the last connection has ended, false if ctx ends before that.
@@ -137,7 +117,7 @@ func (f *front) accept() {
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, time.Second)
-		case <-f.closed:
+		case <-f.others.Ended():
 			return
 		}
 	}
@@ -145,10 +125,8 @@ func (f *front) accept() {
 
 // giveUp has Accept return err, unless the listener was closed on purpose.
 func (f *front) giveUp(err error) {
-	select {
-	case <-f.closed:
+	if f.others.HasEnded() {
 		return
-	default:
 	}
 	f.mu.Lock()
 	f.broken = err
@@ -179,28 +157,6 @@ func (f *front) forget(c *plainConn) {
 	f.open.Done()
 }
 
-// passOn gives a connection to net/http. When the front has ended it closes it.
-func (f *front) passOn(c net.Conn) {
-	select {
-	case f.others <- c:
-	case <-f.closed:
-		c.Close()
-	}
-	if f.ending() {
-		f.closeOthers() // end may have done so before ours was among them
-	}
-}
-
-// ending reports whether connections are to be closed with their answers.
-func (f *front) ending() bool {
-	select {
-	case <-f.closed:
-		return true
-	default:
-		return false
-	}
-}
-
 // sweep closes connections that take too long, so that none needs timers. Once no
 // more are taken in, those left are bounded by the grace that they have.
 func (f *front) sweep() {
@@ -208,7 +164,7 @@ func (f *front) sweep() {
 	defer t.Stop()
 	for {
 		select {
-		case <-f.closed:
+		case <-f.others.Ended():
 			return
 		case now := <-t.C:
 			var late []*plainConn

@@ -345,32 +345,3 @@ func BenchmarkServed(b *testing.B) {
 		})
 	}
 }
-
-// TestFrontThatEndedKeepsNothing gives a front connections for net/http after it
-// has ended, as those do who were reading a request at that moment.
-func TestFrontThatEndedKeepsNothing(t *testing.T) {
-	listen := func() net.Listener {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		return l
-	}
-	f := newFront(listen(), http.NotFoundHandler(), quiet())
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	l := listen()
-	for i := range 32 { // one alone may be lucky
-		client := dial(t, l.Addr().String())
-		conn, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.passOn(conn)
-		if _, err := client.conn.Read(make([]byte, 1)); err != io.EOF {
-			t.Fatalf("connection %d: read = %v, want it closed", i, err)
-		}
-	}
-}

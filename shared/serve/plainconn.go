@@ -92,7 +92,7 @@ func (c *plainConn) serve() {
 	}).WithContext(c.front.requests)
 	c.answer.header = make(http.Header)
 	if unread, others := c.converse(); others {
-		c.front.passOn(&heardConn{c.conn, unread})
+		c.front.others.PassOn(c.conn, unread)
 		return
 	}
 	c.conn.Close()
@@ -146,7 +146,7 @@ func (c *plainConn) reply(r *http.Request) bool {
 	if !c.handle(r) {
 		return false
 	}
-	last := c.front.ending() || c.answer.header.Get("Connection") == "close"
+	last := c.front.others.HasEnded() || c.answer.header.Get("Connection") == "close"
 	c.out = c.answer.append(c.out[:0], c.date.at(time.Now()), last)
 	if !c.enter(stateWriting) {
 		return false
@@ -158,7 +158,7 @@ func (c *plainConn) reply(r *http.Request) bool {
 	if err != nil || last || !c.enter(stateIdle) {
 		return false
 	}
-	if c.front.ending() { // who closes idle ones may have passed before it was one
+	if c.front.others.HasEnded() { // who closes idle ones may have passed before it was one
 		c.closeIf(stateIdle)
 		return false
 	}
@@ -177,23 +177,4 @@ func (c *plainConn) handle(r *http.Request) (whole bool) {
 	}()
 	c.front.handler.ServeHTTP(&c.answer, r)
 	return true
-}
-
-// A heardConn is a connection of which some was read (net.Conn).
-type heardConn struct {
-	net.Conn
-	said []byte
-}
-
-// Read reads what was read before, and then on.
-func (c *heardConn) Read(p []byte) (int, error) {
-	if len(c.said) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.said)
-	c.said = c.said[n:]
-	if len(c.said) == 0 {
-		c.said = nil
-	}
-	return n, nil
 }
