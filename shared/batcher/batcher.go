@@ -74,8 +74,9 @@ func New[In, Out any](cfg Config, run func(context.Context, []In) ([]Out, error)
 }
 
 // Do returns the outcome of items, in their order. It does not look at items
-// after it returned. When ctx ends first, its error is returned, and the items may
-// be done all the same. [ErrFull] and [ErrClosed] are returned at once.
+// after it returned. When ctx ends first, its error is returned; the items may be
+// done all the same if they had begun to be, and are not if they still waited.
+// [ErrFull] and [ErrClosed] are returned at once.
 func (b *Batcher[In, Out]) Do(ctx context.Context, items []In) ([]Out, error) {
 	c := &call[In, Out]{ctx: ctx, items: slices.Clone(items), done: make(chan struct{})}
 	if err := b.enter(c); err != nil {
@@ -143,27 +144,34 @@ func (b *Batcher[In, Out]) lane() {
 	}
 }
 
-// next takes the calls of the next round trip. It returns nil if there are none:
-// the lane has ended then.
+// next takes the calls of the next round trip, without those whose callers have
+// left: after a stall there would be no time for the others. It returns nil if
+// there are none: the lane has ended then.
 func (b *Batcher[In, Out]) next() []*call[In, Out] {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	var calls []*call[In, Out]
 	n, items := 0, 0
-	for n < len(b.pending) && (n == 0 || items+len(b.pending[n].items) <= b.cfg.MaxItems) {
-		items += len(b.pending[n].items)
-		n++
+	for ; n < len(b.pending); n++ {
+		c := b.pending[n]
+		if c.ctx.Err() == nil {
+			if len(calls) > 0 && items+len(c.items) > b.cfg.MaxItems {
+				break
+			}
+			calls = append(calls, c)
+			items += len(c.items)
+		}
+		b.waiting -= len(c.items)
 	}
-	if n == 0 {
-		b.running--
-		return nil
-	}
-	calls := b.pending[:n:n]
+	clear(b.pending[:n])
 	if b.pending = b.pending[n:]; len(b.pending) == 0 {
 		b.pending = nil
 	} else {
 		b.loseNoTime()
 	}
-	b.waiting -= items
+	if calls == nil {
+		b.running--
+	}
 	return calls
 }
 

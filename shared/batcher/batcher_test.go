@@ -142,6 +142,48 @@ func TestAbandoned(t *testing.T) {
 	})
 }
 
+// TestNobodyIsServedWhoLeft lets a caller leave while it waits: when its turn
+// comes, its items are not done.
+func TestNobodyIsServedWhoLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		var mu sync.Mutex
+		var done []int
+		b := New(testConfig(), func(ctx context.Context, in []int) ([]int, error) {
+			mu.Lock()
+			done = append(done, in...)
+			mu.Unlock()
+			<-gate
+			return double(ctx, in)
+		})
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		call := func(ctx context.Context, item int, want error) {
+			all.Go(func() {
+				if _, err := b.Do(ctx, []int{item}); !errors.Is(err, want) {
+					t.Errorf("Do(%d) = %v, want %v", item, err, want)
+				}
+			})
+			synctest.Wait()
+		}
+		for i := range lanes {
+			call(t.Context(), i, nil)
+		}
+		call(short, 7, context.DeadlineExceeded)
+		call(t.Context(), 8, nil)
+		call(short, 9, context.DeadlineExceeded)
+		time.Sleep(time.Minute)
+		close(gate)
+		all.Wait()
+		b.Close()
+		slices.Sort(done)
+		if want := []int{0, 1, 8}; !slices.Equal(done, want) {
+			t.Errorf("%v were done, want %v", done, want)
+		}
+	})
+}
+
 func TestError(t *testing.T) {
 	errWork := errors.New("work")
 	b := New(testConfig(), func(context.Context, []int) ([]int, error) { return nil, errWork })

@@ -19,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"pushcluster/shared/batcher"
 	"pushcluster/shared/push"
 	"pushcluster/shared/signature"
@@ -46,9 +48,9 @@ type Client struct {
 	alone *batcher.Batcher[push.Message, error] // of calls with one message; nil where each goes by itself
 }
 
-// sharing lets calls with one message share requests: where two are under way,
-// others gather, but only for as long as a good answer takes, so that a request
-// which hangs holds up those in it and nobody else.
+// sharing lets calls with one small message share requests: where two are under
+// way, others gather, but only for as long as a good answer takes, so that a
+// request which hangs holds up those in it and nobody else.
 var sharing = batcher.Config{
 	Lanes:      2,
 	Patience:   5 * time.Millisecond,
@@ -56,6 +58,21 @@ var sharing = batcher.Config{
 	MaxItems:   128,
 	MaxWaiting: 100_000,
 }
+
+// What a message that shares a request may have: what is done for one is waited
+// for by all.
+const (
+	smallPlaces = 16      // channels
+	smallData   = 4 << 10 // bytes
+)
+
+func small(m *push.Message) bool {
+	return len(m.To.Users)+len(m.To.Channels)+1 <= smallPlaces && len(m.Data) <= smallData
+}
+
+// apart is how many parts of a request that was refused as a whole are sent at
+// once.
+const apart = 8
 
 // A carrier is one way to Dispatch.
 type carrier interface {
@@ -131,46 +148,57 @@ func newCarrier(rawURL string, signer *signature.Signer) (carrier, error) {
 // one after the other; when one of them fails as a whole, those after it are
 // not tried, so that they do not overtake.
 //
-// Single messages that are new share requests with those of other calls, where
-// Dispatch is asked directly.
+// Single messages that are new and small share requests with those of other
+// calls, where Dispatch is asked directly.
 func (c *Client) HandOff(ctx context.Context, messages []push.Message, again bool) []error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Deadline)
 	defer cancel()
-	if len(messages) == 1 && !again && c.alone != nil {
+	if len(messages) == 1 && !again && c.alone != nil && small(&messages[0]) {
 		errs, err := c.alone.Do(ctx, messages)
 		if err != nil {
 			return []error{transportError(ctx, err)}
 		}
 		return errs
 	}
-	return c.send(ctx, messages, again)
+	errs, _ := c.send(ctx, messages, again)
+	return errs
 }
 
 // together hands off messages of as many calls. Its errors are the messages'.
 func (c *Client) together(ctx context.Context, messages []push.Message) ([]error, error) {
-	errs := c.send(ctx, messages, false)
-	for i, err := range errs {
-		if len(messages) > 1 && refused(err) {
-			// The request as a whole, perhaps: one message may be the cause, and the
-			// others are not to suffer.
-			errs[i] = c.send(ctx, messages[i:i+1], true)[0]
-		}
+	errs, refusal := c.send(ctx, messages, false)
+	if len(messages) == 1 || !mayBeOne(refusal) {
+		return errs, nil
 	}
+	var g errgroup.Group
+	g.SetLimit(apart)
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		g.Go(func() error {
+			one, _ := c.send(ctx, messages[i:i+1], true)
+			errs[i] = one[0]
+			return nil
+		})
+	}
+	_ = g.Wait() // errs has them
 	return errs, nil
 }
 
-// refused reports whether Dispatch, or what stands before it, answered something
-// that another request may not get.
-func refused(err error) bool {
-	if p, ok := errors.AsType[*push.Problem](err); ok {
+// mayBeOne reports whether the refusal of a request may be one message's fault:
+// then the others are not to suffer.
+func mayBeOne(refusal error) bool {
+	if p, ok := errors.AsType[*push.Problem](refusal); ok {
 		return p.Code != push.CodeUnavailable
 	}
-	return errors.Is(err, ErrAnswer) || errors.Is(err, ErrFunction) || errors.Is(err, ErrNotTried)
+	return errors.Is(refusal, ErrAnswer) || errors.Is(refusal, ErrFunction)
 }
 
-// send is HandOff for messages that share no request with others.
-func (c *Client) send(ctx context.Context, messages []push.Message, again bool) []error {
-	errs := make([]error, len(messages))
+// send is HandOff for messages that share no request with others. The refusal is
+// the error of a request as a whole, behind which no more was tried.
+func (c *Client) send(ctx context.Context, messages []push.Message, again bool) (errs []error, refusal error) {
+	errs = make([]error, len(messages))
 	for from := 0; from < len(messages); {
 		body, n, err := encode(messages[from:], again, c.cfg.MaxBody)
 		if err != nil {
@@ -185,11 +213,11 @@ func (c *Client) send(ctx context.Context, messages []push.Message, again bool) 
 			for i := range n {
 				errs[from+i] = err
 			}
-			break
+			return errs, err
 		}
 		from += n
 	}
-	return errs
+	return errs, nil
 }
 
 // Ordered reports whether Dispatch gets what one call handed off, and was

@@ -34,7 +34,7 @@ func TestSingleMessagesShareRequests(t *testing.T) {
 		for _, m := range req.Messages {
 			result := push.DispatchResult{ID: m.ID}
 			if m.ID == "shop/7" {
-				result.Problem = push.NewProblem(push.CodeUnavailable, "its log cannot be written")
+				result.Problem = push.NewProblem(push.CodeInvalidMessage, "no")
 			}
 			a.Results = append(a.Results, result)
 		}
@@ -88,6 +88,28 @@ func TestRefusedRequestIsTakenApart(t *testing.T) {
 		if !r.Again || len(r.Messages) != 1 {
 			t.Errorf("a request with %d messages follows (again %v), want each alone and said to come again", len(r.Messages), r.Again)
 		}
+	}
+}
+
+// What takes Dispatch long goes by itself.
+func TestOnlySmallMessagesShare(t *testing.T) {
+	users := make([]push.UserID, smallPlaces)
+	tests := map[string]struct {
+		message push.Message
+		want    bool
+	}{
+		"one user":   {push.Message{Data: []byte(`1`), To: push.Recipients{Users: users[:1]}}, true},
+		"some users": {push.Message{Data: []byte(`1`), To: push.Recipients{Users: users[:smallPlaces-1]}}, true},
+		"many users": {push.Message{Data: []byte(`1`), To: push.Recipients{Users: users}}, false},
+		"everybody":  {push.Message{Data: []byte(`1`), To: push.Recipients{All: true}}, true},
+		"large data": {push.Message{Data: make([]byte, smallData+1), To: push.Recipients{Users: users[:1]}}, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := small(&tt.message); got != tt.want {
+				t.Errorf("small = %v, want %v", got, tt.want)
+			}
+		})
 	}
 }
 
