@@ -104,7 +104,8 @@ type Registry struct {
 	// Guarded by settling.
 	looked  time.Time // when the last look at the term began
 	end     sight     // the last that showed the end of a term, and
-	endSeen time.Time // when it was first seen
+	endSeen time.Time // when it was first seen, and
+	endLast time.Time // when last
 
 	mu      sync.Mutex     // guards closed, and the groups against being waited for too early
 	closed  bool           // nothing is started any more

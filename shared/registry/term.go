@@ -34,6 +34,9 @@ const (
 	termTrust = termPause / 2
 )
 
+// endRemembered is how long the end of a term counts as seen when nobody looks.
+const endRemembered = time.Second
+
 // span returns how many offsets d of Redis' clock holds.
 func span(d time.Duration) push.Offset {
 	return push.Offset(d.Milliseconds()) * push.OffsetsPerMilli
@@ -205,15 +208,18 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 // letPass returns when the next term may begin, now that s has shown the end of
 // last: when what was appended in that is in the inbox, or whoever appended it
 // asks before it takes it for settled. The pause runs from when the end was first
-// seen, however many callers leave meanwhile. The caller holds settling.
+// seen, however many callers leave meanwhile; but if nobody looked for a while,
+// the last term may have gone on in between. The caller holds settling.
 func (r *Registry) letPass(ctx context.Context, last push.Term, s sight) error {
 	if last.Number == 0 {
 		return nil // nothing was appended in a term before the first
 	}
-	if r.end.marker != s.marker || r.end.runID != s.runID {
-		r.end, r.endSeen = s, r.cfg.Now()
+	now := r.cfg.Now()
+	if r.end.marker != s.marker || r.end.runID != s.runID || now.Sub(r.endLast) > endRemembered {
+		r.end, r.endSeen = s, now
 	}
-	return wait(ctx, termPause-r.cfg.Now().Sub(r.endSeen))
+	r.endLast = now
+	return wait(ctx, termPause-now.Sub(r.endSeen))
 }
 
 // next returns the term after kept. The very first begins at Redis' clock, so

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,5 +298,25 @@ func TestNextTermComesThoughCallersLeave(t *testing.T) {
 			t.Errorf("after loss %d callers who leave are in term %+v after %v, want one after %+v, not before %v",
 				round+1, after, took, before, registry.TermPause)
 		}
+	}
+}
+
+// An end that was seen long ago, and not since, may have been followed by more of
+// the term: the pause begins anew.
+func TestNextTermWaitsAnew(t *testing.T) {
+	var later atomic.Int64
+	cfg := registry.Config{Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }}
+	b := newBench(t, registrytest.Redis(t), cfg)
+	b.term(t)
+	b.server.FlushAll()
+	ctx, cancel := context.WithTimeout(t.Context(), registry.TermPause/2)
+	defer cancel()
+	if after, err := b.Term(ctx); err == nil {
+		t.Fatalf("term %+v begins at once", after)
+	}
+	later.Store(int64(time.Minute))
+	seen := time.Now()
+	if after := b.term(t); after.Number != 2 || time.Since(seen) < registry.TermPause {
+		t.Errorf("term %d began %v after its end was seen again, want 2 after %v", after.Number, time.Since(seen), registry.TermPause)
 	}
 }
