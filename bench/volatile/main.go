@@ -78,6 +78,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer dispatch.Wait()
 	callers := signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return dispatch.Run(ctx) })

@@ -76,10 +76,11 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	defer dispatch.Wait()
 	callers := signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys)
 	public := serve.Wrap("public", dispatch.Public(callers), log, prom)
 	emf := telemetry.NewEMF(stderr, "dispatch", prom, log, "dispatch_messages_total/outcome", "dispatch_entries_pushed_total",
-		"dispatch_entries_not_pushed_total/reason", "dispatch_outbox_total/outcome", "dispatch_sweep_errors_total", "dispatch_seconds", "serve_panics_total")
+		"dispatch_entries_not_pushed_total/reason", "dispatch_outbox_total/outcome", "dispatch_sweep_errors_total", "dispatch_seconds", "dispatch_panics_total", "serve_panics_total")
 	events := serve.Events{HTTP: public, Queue: dispatch, Schedule: dispatch, After: emf.Flush}
 	g, ctx := errgroup.WithContext(ctx)
 	if !serve.OnLambda(ctx) { // there the schedule stands in for it

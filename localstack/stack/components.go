@@ -114,6 +114,7 @@ func (s *Stack) runDispatch(ctx context.Context, l *life) error {
 	if err != nil {
 		return err
 	}
+	defer dispatch.Wait()
 	callers := signature.NewVerifier(signature.VerifierConfig{Now: l.registry.Now}, s.keys.signing)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return dispatch.Run(ctx) })

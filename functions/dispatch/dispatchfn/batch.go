@@ -205,24 +205,8 @@ func (b *batch) settle(ctx context.Context) error {
 		if err := b.append(ctx, todo); err != nil {
 			return err
 		}
-		parcels := b.parcels(todo)
-		b.expect(parcels)
-		var next []int
-		var g errgroup.Group // a store that fails does not cut off the pushes
-		g.Go(func() (err error) {
-			if next, err = b.keep(ctx, todo); err == nil && len(next) == 0 {
-				b.kept()
-			}
-			return err
-		})
-		if nodes := b.h.reached.in(b.term, time.Now()); len(nodes) > 0 {
-			g.Go(func() error {
-				b.h.rouse(ctx, nodes)
-				return nil
-			})
-		}
-		b.push(ctx, parcels)
-		if err := g.Wait(); err != nil {
+		next, err := b.keepAndPush(ctx, todo)
+		if err != nil {
 			return err
 		}
 		if len(next) == 0 {
@@ -231,6 +215,31 @@ func (b *batch) settle(ctx context.Context) error {
 		todo = next
 	}
 	return errUnsettled
+}
+
+// keepAndPush writes the inbox of what was appended and pushes it, side by side,
+// and returns what has to be appended again. Nothing of it runs on, even if it
+// panics.
+func (b *batch) keepAndPush(ctx context.Context, todo []int) (next []int, err error) {
+	parcels := b.parcels(todo)
+	b.expect(parcels)
+	var g errgroup.Group // a store that fails does not cut off the pushes
+	defer func() { _ = g.Wait() }()
+	g.Go(func() (err error) {
+		if next, err = b.keep(ctx, todo); err == nil && len(next) == 0 {
+			b.kept()
+		}
+		return err
+	})
+	if nodes := b.h.reached.in(b.term, time.Now()); len(nodes) > 0 {
+		g.Go(func() error {
+			b.h.rouse(ctx, nodes)
+			return nil
+		})
+	}
+	b.push(ctx, parcels)
+	err = g.Wait()
+	return next, err
 }
 
 // append takes the places of todo, asking the inbox first where that is needed.

@@ -17,22 +17,29 @@ type deadlines struct {
 	last  atomic.Pointer[sharedDeadline]
 }
 
-// A sharedDeadline is the context of what begins under parent before until.
+// A sharedDeadline is the context of what began under parent from a time on and
+// before until.
 type sharedDeadline struct {
-	parent context.Context
-	ctx    context.Context // ends by itself
-	end    context.CancelFunc
-	until  time.Time
+	parent      context.Context
+	ctx         context.Context // ends by itself
+	end         context.CancelFunc
+	from, until time.Time
 }
 
-// under returns a context of parent for what begins now: it ends after the time,
-// up to a sixteenth of that earlier, or with parent.
-func (d *deadlines) under(parent context.Context, now time.Time) context.Context {
-	if s := d.last.Load(); s != nil && s.parent == parent && now.Before(s.until) {
+// under returns a context of parent for what began at a time, now or earlier: it
+// ends when the time has passed since then, up to turn earlier, or with parent.
+func (d *deadlines) under(parent context.Context, began time.Time) context.Context {
+	if s := d.last.Load(); s != nil && s.parent == parent && !began.Before(s.from) && began.Before(s.until) {
 		return s.ctx
 	}
-	s := &sharedDeadline{parent: parent, until: now.Add(min(deadlineTurn, d.after/16))}
-	s.ctx, s.end = context.WithTimeout(parent, d.after)
+	s := &sharedDeadline{parent: parent, from: began, until: began.Add(d.turn())}
+	s.ctx, s.end = context.WithDeadline(parent, began.Add(d.after))
 	d.last.Store(s) // of two at once either does
 	return s.ctx
 }
+
+// least is how long a context lasts at least, if its parent does.
+func (d *deadlines) least() time.Duration { return d.after - d.turn() }
+
+// turn is by how much a context may end early, at most.
+func (d *deadlines) turn() time.Duration { return min(deadlineTurn, d.after/16) }

@@ -132,10 +132,10 @@ func (s *scanner) request(req *push.DispatchRequest) bool {
 		if n == 0 {
 			return s.boolean(&req.Again)
 		}
-		req.Messages = make([]push.Message, 0, max(1, bytes.Count(s.b, []byte(`"created_at"`))))
+		req.Messages = make([]push.Message, 0, min(max(1, bytes.Count(s.b, []byte(`"created_at"`))), MaxMessages+1))
 		return s.list('[', ']', func() bool {
 			if len(req.Messages) == cap(req.Messages) {
-				return false // more messages than times they were made at
+				return false // more than times they were made at, or than a request may have
 			}
 			req.Messages = req.Messages[:len(req.Messages)+1]
 			return s.message(&req.Messages[len(req.Messages)-1])

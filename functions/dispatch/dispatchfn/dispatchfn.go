@@ -24,6 +24,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -80,12 +81,12 @@ type Nodes interface {
 
 // A Config holds what may be tuned. Zero values stand for the defaults.
 type Config struct {
-	Deadline    time.Duration // for one request as a whole; 10 s
+	Deadline    time.Duration // for one request as a whole, counted from when it came; 10 s
 	PushTime    time.Duration // for each node's answer; 1 s
 	AskTime     time.Duration // for a question to all nodes as a whole, each has PushTime; 3 s
 	SkipTime    time.Duration // how long a node that did not answer in time is left out; 1 s
 	Fanout      int           // nodes asked at once for one request; 64
-	Concurrency int           // requests handled at once; more wait; 64
+	Concurrency int           // requests, or batches of small ones, handled at once; more wait; 64
 	BatchItems  int           // places taken at once: a larger request goes in parts, in order; 10,000
 
 	OutboxEvery time.Duration // between looks at the outbox; 1 s
@@ -142,9 +143,10 @@ type Handler struct {
 	reached reached
 	slots   chan struct{} // holds a token for each request, or batch of small ones, under way
 
-	gathering gathering
-	whole     deadlines // of a batch of small requests
-	pushes    deadlines // of a node's answer
+	gathering *gathering
+	whole     deadlines      // of a batch of small requests
+	pushes    deadlines      // of a node's answer
+	running   sync.WaitGroup // of what works for several requests, and may outlast each
 
 	confirmed atomic.Int64 // when a message was last confirmed, in nanoseconds of reg.Now
 }
@@ -156,15 +158,22 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 		return nil, errors.New("dispatchfn: registry, store, nodes and log are required")
 	}
 	cfg = cfg.withDefaults()
-	return &Handler{
+	h := &Handler{
 		cfg: cfg, reg: reg, store: st, nodes: nodes, log: log, metrics: newMetrics(prom),
 		misses:  misses{byNode: make(map[push.NodeID]miss)},
 		reached: reached{at: make(map[push.NodeID]time.Time)},
 		slots:   make(chan struct{}, cfg.Concurrency),
 		whole:   deadlines{after: cfg.Deadline},
 		pushes:  deadlines{after: cfg.PushTime},
-	}, nil
+	}
+	h.gathering = newGathering(cfg.BatchItems, h.fresh(), h.whole.least())
+	return h, nil
 }
+
+// Wait returns when nothing of any request runs any more, Config.Deadline after
+// the last one came at the latest. Whoever closes the collaborators calls it
+// before, once nothing calls h any more.
+func (h *Handler) Wait() { h.running.Wait() }
 
 // Public returns the handler of Dispatch's port: POST /v1/dispatch, and the
 // questions info, disconnect, revoke, nodes, subscribe and unsubscribe below it,
@@ -190,7 +199,8 @@ func (h *Handler) Public(callers *signature.Verifier) http.Handler {
 }
 
 // ServeHTTP answers POST /v1/dispatch, whoever asks. The answer has a result for
-// each message; when it is given, nothing of the request runs any more.
+// each message; when it is given, all that is the request's own is done. Of a
+// request that went together with others some more may run: see [Handler.Wait].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var req push.DispatchRequest
 	body, p := serve.Body(w, r, MaxBody)
@@ -223,10 +233,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Dispatch takes messages in their order and returns a problem for each that is
 // not confirmed, nil for the others. again says that any of them may have been
-// dispatched before. It does not change the messages.
+// dispatched before. It does not change the messages, and does not read them any
+// more when it has returned. It returns Config.Deadline after it was called, or
+// when ctx ends, if nothing hangs that is told to end; what it does together with
+// other requests may go on until that deadline though ctx has ended.
 func (h *Handler) Dispatch(ctx context.Context, messages []*push.Message, again bool) []*push.Problem {
 	if !again {
-		if c, ok := newCall(messages); ok {
+		if c, ok := newCall(messages, h.cfg.BatchItems); ok {
 			return h.together(ctx, c)
 		}
 	}
@@ -248,7 +261,7 @@ func (h *Handler) dispatch(ctx context.Context, messages []*push.Message, again 
 	defer h.leave()
 	failed := make(channelSet) // no message may overtake one that a log did not take
 	for tried < len(messages) {
-		b := &batch{h: h, again: again, failed: failed}
+		b := &batch{h: h, again: again || time.Since(began) > h.fresh(), failed: failed}
 		n := b.take(messages[tried:])
 		whole := b.run(ctx)
 		copy(problems[tried:], b.problems)
@@ -273,7 +286,21 @@ func (h *Handler) enter(ctx context.Context) bool {
 	}
 }
 
+// enterAtOnce is enter for whoever does not wait.
+func (h *Handler) enterAtOnce() bool {
+	select {
+	case h.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 func (h *Handler) leave() { <-h.slots }
+
+// fresh is how long ago a request came that is known to be new: until then who
+// sent it does not give up, and have another Dispatch try it.
+func (h *Handler) fresh() time.Duration { return min(time.Second, h.cfg.Deadline/4) }
 
 // notTried sets every problem to p.
 func (h *Handler) notTried(problems []*push.Problem, p *push.Problem) {

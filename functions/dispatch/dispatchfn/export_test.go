@@ -1,5 +1,7 @@
 package dispatchfn
 
+import "time"
+
 // Waiting returns how many small requests wait for a batch to go with.
 func (h *Handler) Waiting() int {
 	h.gathering.mu.Lock()
@@ -7,9 +9,13 @@ func (h *Handler) Waiting() int {
 	return len(h.gathering.waiting)
 }
 
+// Fresh returns how long a request may have waited and still be known to be new.
+func (h *Handler) Fresh() time.Duration { return h.fresh() }
+
 // How many batches of small requests are appended at once, and how young one is
-// that others wait for.
+// that others wait for; and how many requests may wait.
 const (
 	GatherAtOnce = gatherAtOnce
 	GatherShare  = gatherShare
+	WaitingCalls = waitingCalls
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,11 +24,12 @@ const (
 	smallBytes    = 64 << 10 // of data
 )
 
-// The bounds of requests that go together.
+// The bounds of requests that go together. So many meet only where each append
+// takes long; with more at once it takes no longer, and more get through.
 const (
-	gatherCalls  = 64
-	gatherPlaces = 128
-	gatherBytes  = 512 << 10
+	gatherCalls  = 256
+	gatherPlaces = 512
+	gatherBytes  = 2 << 20
 )
 
 // Behind a batch that has been appended for longer than gatherShare nothing
@@ -43,8 +43,9 @@ const (
 type call struct {
 	// Fixed by newCall.
 	messages []*push.Message
-	places   int
+	places   int // at most so many
 	bytes    int
+	began    time.Time
 
 	// Owned by the batch.
 	first   int          // its first message in the batch
@@ -55,8 +56,9 @@ type call struct {
 	problems []*push.Problem // by message; written before done is closed
 }
 
-// newCall returns a call for messages, false if they are no small request.
-func newCall(messages []*push.Message) (*call, bool) {
+// newCall returns a call for messages, false if they are no small request, or if
+// they may not be one batch of so many places at most.
+func newCall(messages []*push.Message, most int) (*call, bool) {
 	c := &call{messages: messages}
 	if len(messages) > smallMessages {
 		return nil, false
@@ -65,7 +67,7 @@ func newCall(messages []*push.Message) (*call, bool) {
 		c.places += len(m.To.Users) + len(m.To.Channels) + 1
 		c.bytes += len(m.Data)
 	}
-	return c, c.places <= smallPlaces+len(messages) && c.bytes <= smallBytes
+	return c, c.places <= min(smallPlaces+len(messages), most) && c.bytes <= smallBytes
 }
 
 // end gives the call its problems; the first one counts.
@@ -76,87 +78,118 @@ func (c *call) end(problems []*push.Problem) {
 	}
 }
 
-// gathering is where calls wait for the batch that they go with.
-type gathering struct {
-	mu        sync.Mutex // guards what follows
-	waiting   []*call
-	led       bool // somebody is about to take what waits
-	appending int  // batches that have not taken their places yet
-	since     time.Time
-}
-
-// add has c wait, and reports whether the caller is to lead.
-func (g *gathering) add(c *call, now time.Time) (lead bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.waiting = append(g.waiting, c)
-	if g.led || g.appending > 0 && (g.appending >= gatherAtOnce || now.Sub(g.since) < gatherShare) {
-		return false
-	}
-	g.led = true
-	return true
-}
-
-// take returns the calls that go together now, at least one, and counts them as
-// being appended. The caller leads.
-func (g *gathering) take() []*call {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	n, places, bytes := 0, 0, 0
-	for n < len(g.waiting) && n < gatherCalls {
-		c := g.waiting[n]
-		if n > 0 && (places+c.places > gatherPlaces || bytes+c.bytes > gatherBytes) {
-			break
+// fail ends the call with p for each of its messages that has none in known,
+// which may be shorter than they are, and returns for how many.
+func (c *call) fail(known []*push.Problem, p *push.Problem) int {
+	problems, n := make([]*push.Problem, len(c.messages)), 0
+	copy(problems, known)
+	for i := range problems {
+		if problems[i] == nil {
+			problems[i] = p
+			n++
 		}
-		places, bytes = places+c.places, bytes+c.bytes
-		n++
 	}
-	calls := g.waiting[:n:n]
-	g.waiting = g.waiting[n:]
-	g.led = false
-	g.appending++
-	g.since = time.Now()
-	return calls
+	c.end(problems)
+	return n
 }
 
-// appended says that a batch has taken its places, or never will, and reports
-// whether somebody is to lead what came meanwhile.
-func (g *gathering) appended() (lead bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.appending--
-	if len(g.waiting) == 0 {
-		g.waiting = nil // what was taken is not held on to
-		return false
-	}
-	if g.led {
-		return false
-	}
-	g.led = true
-	return true
-}
-
-// together dispatches a small request, alone or with others.
+// together dispatches a small request, alone or with others. A request that
+// waits when ctx ends has not been tried; one that is in a batch ends with it,
+// Config.Deadline after the oldest of them came at the latest.
 func (h *Handler) together(ctx context.Context, c *call) []*push.Problem {
-	began := time.Now()
+	c.began = time.Now()
 	c.done = make(chan struct{})
-	if h.gathering.add(c, began) {
-		runtime.Gosched() // whoever is ready may come along
-		calls := h.gathering.take()
-		if len(calls) == 1 && calls[0] == c {
-			h.lead(ctx, calls)
-		} else {
-			go h.lead(context.Background(), calls) // they wait for it, and it outlasts none that leaves
-		}
+	lead, ok := h.gathering.add(c)
+	if !ok {
+		h.refuse([]*call{c})
+		return c.problems
 	}
-	<-c.done
-	h.metrics.seconds.Observe(time.Since(began).Seconds())
+	if lead {
+		runtime.Gosched() // whoever is ready may come along
+		h.leadWith(ctx, c)
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if h.gathering.leave(c) {
+			h.refuse([]*call{c})
+		}
+		<-c.done // it shares its messages with the batch
+	}
+	h.metrics.seconds.Observe(time.Since(c.began).Seconds())
 	return c.problems
 }
 
-// lead dispatches calls as one batch, and has what comes meanwhile follow. When
-// it returns, all of calls have ended.
-func (h *Handler) lead(ctx context.Context, calls []*call) {
+// leadWith leads the batch that c, whose context ctx is, may be in. If nothing
+// else is in it, it has ended when leadWith returns.
+func (h *Handler) leadWith(ctx context.Context, c *call) {
+	if !h.enterAtOnce() {
+		h.running.Go(h.leadNext)
+		return
+	}
+	calls, again := h.take()
+	switch {
+	case len(calls) == 0:
+		h.leave()
+	case len(calls) == 1 && calls[0] == c:
+		h.lead(ctx, calls, again)
+	default:
+		h.running.Go(func() { h.leadMany(calls, again) }) // they wait for it, and it outlasts none that leaves
+	}
+}
+
+// leadNext leads what waits, once it is its turn, and refuses what has waited
+// too long until then. The caller was told to lead.
+func (h *Handler) leadNext() {
+	for {
+		began, ok := h.gathering.oldest()
+		if !ok {
+			return
+		}
+		if h.enter(h.whole.under(context.Background(), began)) {
+			break
+		}
+		h.refuse(h.gathering.tooLate(time.Now()))
+	}
+	if calls, again := h.take(); len(calls) > 0 {
+		h.leadMany(calls, again)
+	} else {
+		h.leave()
+	}
+}
+
+// take returns the calls that go together now, and whether they may have been
+// dispatched before. The caller leads, and has its turn.
+func (h *Handler) take() (calls []*call, again bool) {
+	calls, again, late := h.gathering.take(time.Now())
+	h.refuse(late)
+	return calls, again
+}
+
+// refuse ends calls that were not tried.
+func (h *Handler) refuse(calls []*call) {
+	for _, c := range calls {
+		n := c.fail(nil, push.NewProblem(push.CodeUnavailable, "too much is being dispatched"))
+		h.metrics.messages.WithLabelValues(outcomeFailed).Add(float64(n))
+	}
+}
+
+// leadMany is lead for calls whose goroutines wait elsewhere. A panic ends here:
+// it has failed those of calls that had not ended.
+func (h *Handler) leadMany(calls []*call, again bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.metrics.panics.Inc()
+			h.log.Error("panic in a batch", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	h.lead(context.Background(), calls, again)
+}
+
+// lead dispatches calls as one batch, and has what comes meanwhile follow. The
+// caller has entered, which ends here. When lead returns, or panics, all of
+// calls have ended.
+func (h *Handler) lead(ctx context.Context, calls []*call, again bool) {
 	messages := calls[0].messages
 	if len(calls) > 1 {
 		messages = make([]*push.Message, 0, 2*len(calls))
@@ -165,32 +198,24 @@ func (h *Handler) lead(ctx context.Context, calls []*call) {
 			messages = append(messages, c.messages...)
 		}
 	}
-	b := &batch{h: h, calls: calls}
+	b := &batch{h: h, again: again, calls: calls}
 	b.appended = func() {
 		b.appended = nil
 		if h.gathering.appended() {
-			go func() { h.lead(context.Background(), h.gathering.take()) }() // as above
+			h.running.Go(h.leadNext)
 		}
 	}
+	defer h.leave()
+	whole := false
 	defer func() {
-		if p := recover(); p != nil {
-			h.log.Error("panic in a batch", "panic", p, "stack", string(debug.Stack()))
-			b.failRest(len(messages), push.NewProblem(push.CodeInternal, "the message could not be dispatched"))
-		}
 		if b.appended != nil {
 			b.appended()
 		}
-		b.endAll()
+		b.endAll(whole)
 	}()
-	ctx = h.whole.under(ctx, time.Now())
-	if !h.enter(ctx) {
-		b.problems = make([]*push.Problem, len(messages))
-		h.notTried(b.problems, push.NewProblem(push.CodeUnavailable, "too much is being dispatched"))
-		return
-	}
-	defer h.leave()
-	b.take(messages)
-	b.run(ctx)
+	b.take(messages) // all: a batch has no more places than the calls
+	b.run(h.whole.under(ctx, calls[0].began))
+	whole = true
 }
 
 // expect notes what the calls of the batch wait for besides the inbox: each node
@@ -248,22 +273,39 @@ func (b *batch) less(c *call) {
 	}
 }
 
-func (b *batch) end(c *call) { c.end(b.problems[c.first : c.first+len(c.messages)]) }
-
-// failRest sets the problem of every one of n messages that has none: nobody
-// knows how far it came.
-func (b *batch) failRest(n int, p *push.Problem) {
-	b.problems = append(b.problems, make([]*push.Problem, n-len(b.problems))...)
-	for i := range b.problems {
-		if b.problems[i] == nil {
-			b.problems[i] = p
-		}
+// end ends c with the outcome of the batch. Messages that the batch does not have
+// were not dispatched, and fail.
+func (b *batch) end(c *call) {
+	if last := c.first + len(c.messages); last <= len(b.problems) {
+		c.end(b.problems[c.first:last])
+		return
 	}
+	b.lose(c)
 }
 
-// endAll ends the calls that have not ended.
-func (b *batch) endAll() {
+// lose ends c, of which nobody knows how far it came, and returns how many of
+// its messages fail for that.
+func (b *batch) lose(c *call) int {
+	have := len(b.problems)
+	return c.fail(b.problems[min(c.first, have):min(c.first+len(c.messages), have)],
+		push.NewProblem(push.CodeInternal, "the message could not be dispatched"))
+}
+
+// endAll ends the calls that have not ended, with the outcome of the batch if it
+// is whole: else nobody knows how far they came. What ended before keeps its
+// problems, which are its own to read. Nothing else of the batch runs.
+func (b *batch) endAll(whole bool) {
+	lost := 0
 	for _, c := range b.calls {
-		b.end(c)
+		switch {
+		case c.ended.Load():
+		case whole:
+			b.end(c)
+		default:
+			lost += b.lose(c)
+		}
+	}
+	if lost > 0 && !b.judged { // else they are counted
+		b.h.metrics.messages.WithLabelValues(outcomeFailed).Add(float64(lost))
 	}
 }

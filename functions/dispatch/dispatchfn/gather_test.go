@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"pushcluster/functions/dispatch/dispatchfn"
 	"pushcluster/shared/nodeclient"
 	"pushcluster/shared/push"
@@ -35,30 +37,46 @@ func (g *gate) Append(ctx context.Context, items []registry.Item) (registry.Appe
 	return g.Registry.Append(ctx, items)
 }
 
+// hookedNodes runs a function before a batch goes to a node.
+type hookedNodes struct {
+	dispatchfn.Nodes
+	deliver *atomic.Pointer[func()]
+}
+
+func (n hookedNodes) Deliver(ctx context.Context, id push.NodeID, req push.DeliverRequest) (push.DeliverAnswer, error) {
+	if deliver := n.deliver.Load(); deliver != nil {
+		(*deliver)()
+	}
+	return n.Nodes.Deliver(ctx, id, req)
+}
+
 // A meeting is Dispatch with small requests that wait to go together.
 type meeting struct {
 	*cluster
 	dispatch *dispatchfn.Handler
 	gate     *gate
 	before   atomic.Pointer[func() error] // writes of the inbox
+	deliver  atomic.Pointer[func()]       // before batches go to nodes
 	ended    sync.WaitGroup
 }
 
 // meet has as many batches as may be appended at once wait at a gate, so that what
 // is sent then gathers.
-func meet(t *testing.T) *meeting {
+func meet(t *testing.T, cfg dispatchfn.Config) *meeting {
 	t.Helper()
-	m := &meeting{cluster: newCluster(t, dispatchfn.Config{}, nil)}
+	m := &meeting{cluster: newCluster(t, dispatchfn.Config{BatchItems: cfg.BatchItems}, nil)}
+	cfg.PushTime = 5 * time.Second
+	m.prom = prometheus.NewRegistry() // of the one that is tested
 	m.gate = &gate{Registry: m.reg, open: make(chan struct{})}
 	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), m.reg.Now, nil)
 	t.Cleanup(nodes.Close)
 	var err error
-	m.dispatch, err = dispatchfn.New(dispatchfn.Config{PushTime: 5 * time.Second}, m.gate, faultyStore{m.store, func() error {
+	m.dispatch, err = dispatchfn.New(cfg, m.gate, faultyStore{m.store, func() error {
 		if before := m.before.Load(); before != nil {
 			return (*before)()
 		}
 		return nil
-	}}, nodes, slog.New(slog.DiscardHandler), nil)
+	}}, hookedNodes{nodes, &m.deliver}, slog.New(slog.DiscardHandler), m.prom)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,9 +100,13 @@ func (m *meeting) await(holds func() bool) {
 
 // start sends a request of one message and returns where its problem will be.
 func (m *meeting) start(id string, to push.Recipients) <-chan *push.Problem {
+	return m.startUnder(m.t.Context(), id, to)
+}
+
+func (m *meeting) startUnder(ctx context.Context, id string, to push.Recipients) <-chan *push.Problem {
 	answered := make(chan *push.Problem, 1)
 	m.ended.Go(func() {
-		answered <- m.dispatch.Dispatch(m.t.Context(), []*push.Message{message(id, to)}, false)[0]
+		answered <- m.dispatch.Dispatch(ctx, []*push.Message{message(id, to)}, false)[0]
 	})
 	return answered
 }
@@ -102,7 +124,7 @@ func (m *meeting) gather(requests map[string]push.Recipients) map[string]<-chan 
 // TestSmallRequestsMeet: requests that meet are one batch, and none waits for what
 // is another's.
 func TestSmallRequestsMeet(t *testing.T) {
-	m := meet(t)
+	m := meet(t, dispatchfn.Config{})
 	slow, fast := m.node(route("#slow", 1)), m.node(route("#fast", 1), route("#both", 2))
 	slow.add(route("#both", 2))
 	slow.hang = make(chan struct{})
@@ -148,7 +170,7 @@ func TestSmallRequestsMeet(t *testing.T) {
 
 // TestTheSameTwiceMeets: of one message that two requests bring there is one.
 func TestTheSameTwiceMeets(t *testing.T) {
-	m := meet(t)
+	m := meet(t, dispatchfn.Config{})
 	n := m.node(route("#42", 1))
 	first := m.gather(map[string]push.Recipients{"k": toUsers("42")})["k"]
 	second := m.start("k", toUsers("42"))
@@ -174,16 +196,18 @@ func TestWhatMeetsFails(t *testing.T) {
 	tests := map[string]struct {
 		prepare func(*meeting)
 		want    push.Code
+		failed  float64 // with the batches before
+		panics  float64
 	}{
 		"the inbox cannot be written": {func(m *meeting) {
 			broken := func() error { return errors.New("no store") }
 			m.before.Store(&broken)
-		}, push.CodeUnavailable},
-		"it panics": {func(m *meeting) { m.gate.panics.Store(true) }, push.CodeInternal},
+		}, push.CodeUnavailable, dispatchfn.GatherAtOnce + 3, 0},
+		"it panics": {func(m *meeting) { m.gate.panics.Store(true) }, push.CodeInternal, 3, 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			m := meet(t)
+			m := meet(t, dispatchfn.Config{})
 			answers := m.gather(map[string]push.Recipients{"a": toUsers("1"), "b": toUsers("2"), "c": toUsers("1")})
 			tt.prepare(m)
 			close(m.gate.open)
@@ -193,6 +217,10 @@ func TestWhatMeetsFails(t *testing.T) {
 				}
 			}
 			m.ended.Wait()
+			m.dispatch.Wait()
+			if failed, panics := m.metric("dispatch_messages_total", "failed"), m.metric("dispatch_panics_total", ""); failed != tt.failed || panics != tt.panics {
+				t.Errorf("counted are %v failed and %v panics, want %v and %v", failed, panics, tt.failed, tt.panics)
+			}
 			m.gate.panics.Store(false)
 			m.before.Store(nil)
 			for _, id := range []string{"a", "b", "c"} {

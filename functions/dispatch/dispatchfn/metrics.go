@@ -61,6 +61,7 @@ type metrics struct {
 	sweeps   *prometheus.CounterVec
 	swept    prometheus.Counter
 	entries  prometheus.Counter
+	panics   prometheus.Counter
 	seconds  prometheus.Histogram
 
 	requestsOK prometheus.Counter // of requests
@@ -94,6 +95,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sweeps:   counter("dispatch_sweep_errors_total", "Looks at the outbox and sweeps of the store that failed, by kind.", "kind"),
 		swept:    f.NewCounter(prometheus.CounterOpts{Name: "dispatch_swept_total", Help: "Records that had outlived their time and were removed."}),
 		entries:  f.NewCounter(prometheus.CounterOpts{Name: "dispatch_entries_pushed_total", Help: "Entries that nodes took."}),
+		panics:   f.NewCounter(prometheus.CounterOpts{Name: "dispatch_panics_total", Help: "Batches of several requests that panicked."}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{Name: "dispatch_seconds", Help: "Time to dispatch one request.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
 	}
