@@ -117,7 +117,7 @@ func (ch *Channel) remove(sub *Subscription) (last bool) {
 	if sub.ended {
 		return false
 	}
-	sub.ended = true
+	sub.ended, sub.conn = true, nil // a channel's first one lasts as long as the channel
 	end := int32(len(ch.subs) - 1)
 	ch.subs[sub.index] = ch.subs[end]
 	ch.subs[sub.index].index = sub.index

@@ -58,3 +58,54 @@ func TestOpening(t *testing.T) {
 		})
 	}
 }
+
+// Requests are read into memory that is used again: not before its handler is
+// done with it.
+func TestRequestLastsAsLongAsItsHandler(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, release, seen := make(chan struct{}), make(chan struct{}), make(chan string, 1)
+	front := c.nodes[0].Front(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Who") == "first" {
+			close(held)
+			<-release
+			seen <- fmt.Sprint(r.Header.Get("X-Who"), r.URL.Query().Get("token"))
+		}
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	server := &http.Server{Handler: http.NotFoundHandler()}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(front) }()
+	defer func() {
+		server.Close()
+		<-served
+	}()
+	ask := func(who string) net.Conn {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(conn, handshake, who, "X-Who: "+who+"\r\n")
+		return conn
+	}
+	answered := func(conn net.Conn) {
+		defer conn.Close()
+		if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != http.StatusTeapot {
+			t.Errorf("answered %+v, %v", resp, err)
+		}
+	}
+	first := ask("first")
+	<-held
+	for range 20 {
+		answered(ask("later"))
+	}
+	close(release)
+	if got := <-seen; got != "firstfirst" {
+		t.Errorf("after others came the first request is %q", got)
+	}
+	answered(first)
+}

@@ -200,3 +200,31 @@ func TestGathererSparesTheOthers(t *testing.T) {
 		}
 	}
 }
+
+// A question whose caller leaves is nobody else's: the next caller gets the answer
+// to its own.
+func TestGathererKeepsQuestionsApart(t *testing.T) {
+	g, s := newStalled(t)
+	leaving, leave := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() {
+		_, err := g.of(leaving, 2)
+		left <- err
+	}()
+	first := <-s.asked
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("who left gets %v", err)
+	}
+	got := make(chan outcome)
+	go func() {
+		v, err := g.of(t.Context(), 6)
+		got <- outcome{6, v, err}
+	}()
+	second := <-s.asked
+	first.let <- nil
+	second.let <- nil
+	if o := <-got; o.value != "v6" || o.err != nil {
+		t.Errorf("the next caller is answered %q, %v, want v6", o.value, o.err)
+	}
+}

@@ -3,6 +3,7 @@ package node
 import (
 	"bufio"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -88,6 +89,7 @@ func (n *Node) upgrade(c *client, taker *socketTaker, r *http.Request) (*websock
 	taker.intake = in
 	in.mu.Lock() // the upgrader looks at the buffers
 	ws, err := upgrader.Upgrade(taker, r, nil)
+	in.bw.Reset(io.Discard) // gorilla had it write to the connection
 	in.mu.Unlock()
 	if err != nil {
 		return nil, err

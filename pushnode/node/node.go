@@ -309,6 +309,7 @@ func (n *Node) forget(c *client) {
 	if c.next != nil {
 		c.next.prev = c.prev
 	}
+	c.next, c.prev = nil, nil // whoever still has c is not to keep the others
 }
 
 // clientsOf returns the user's connections.

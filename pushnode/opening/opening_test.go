@@ -97,6 +97,10 @@ func FuzzRead(f *testing.F) {
 			t.Fatal(verdict)
 		}
 		got, verdict := rd.Read(b, path)
+		var fresh Reader
+		if _, want := fresh.Read(b, path); verdict != want {
+			t.Errorf("a Reader that was used says %v of %q, want %v as a new one", verdict, b, want)
+		}
 		if verdict != Opening {
 			return
 		}
