@@ -206,21 +206,18 @@ func TestGathererSparesTheOthers(t *testing.T) {
 func TestGathererKeepsQuestionsApart(t *testing.T) {
 	g, s := newStalled(t)
 	leaving, leave := context.WithCancel(t.Context())
-	left := make(chan error)
-	go func() {
-		_, err := g.of(leaving, 2)
-		left <- err
-	}()
-	first := <-s.asked
-	leave()
-	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("who left gets %v", err)
-	}
 	got := make(chan outcome)
-	go func() {
+	go func() { // one goroutine, which finds what it used before
+		_, err := g.of(leaving, 2)
+		got <- outcome{2, "", err}
 		v, err := g.of(t.Context(), 6)
 		got <- outcome{6, v, err}
 	}()
+	first := <-s.asked
+	leave()
+	if o := <-got; !errors.Is(o.err, context.Canceled) {
+		t.Errorf("who left gets %v", o.err)
+	}
 	second := <-s.asked
 	first.let <- nil
 	second.let <- nil
