@@ -219,8 +219,13 @@ func TestGathererKeepsQuestionsApart(t *testing.T) {
 		t.Errorf("who left gets %v", o.err)
 	}
 	second := <-s.asked
+	behind := make(chan outcome, 1)
+	call(t, g, 8, behind)
 	first.let <- nil
+	third := <-s.asked // so the first is answered
 	second.let <- nil
+	third.let <- nil
+	<-behind
 	if o := <-got; o.value != "v6" || o.err != nil {
 		t.Errorf("the next caller is answered %q, %v, want v6", o.value, o.err)
 	}
