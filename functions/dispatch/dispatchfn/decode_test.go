@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -109,5 +110,23 @@ func BenchmarkDecodeRequest(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestDecodeAllocatesForMessages: what stands in the data of messages does not
+// have more memory taken than for as many as a request may have.
+func TestDecodeAllocatesForMessages(t *testing.T) {
+	times := strings.TrimSuffix(strings.Repeat(`"created_at",`, 200_000), ",")
+	body := []byte(`{"messages":[{"id":"k","to":{"users":["42"]},"data":[` + times +
+		`],"created_at":"2030-01-02T03:04:05Z","expires_at":"2030-01-02T04:04:05Z"}]}`)
+	var req push.DispatchRequest
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if p := decodeRequest(body, &req); p != nil || len(req.Messages) != 1 {
+		t.Fatalf("decoded are %d messages, %v; want 1", len(req.Messages), p)
+	}
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > uint64(len(body)) {
+		t.Errorf("decoding %d bytes allocates %d, want no more", len(body), took)
 	}
 }

@@ -24,6 +24,7 @@ import (
 type gate struct {
 	*registry.Registry
 	open    chan struct{}
+	behind  chan struct{} // not nil: what follows those that may be at once waits for it, too
 	appends atomic.Int32
 	panics  atomic.Bool // in what is appended once it is open
 }
@@ -31,6 +32,9 @@ type gate struct {
 func (g *gate) Append(ctx context.Context, items []registry.Item) (registry.Appended, error) {
 	n := g.appends.Add(1)
 	<-g.open
+	if g.behind != nil && n > dispatchfn.GatherAtOnce {
+		<-g.behind
+	}
 	if g.panics.Load() && n > dispatchfn.GatherAtOnce {
 		panic("on purpose")
 	}
@@ -80,13 +84,19 @@ func meet(t *testing.T, cfg dispatchfn.Config) *meeting {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.plug()
+	return m
+}
+
+// plug has batches wait at the gate, as many as may be appended at once.
+func (m *meeting) plug() {
+	m.t.Helper()
 	for i := range dispatchfn.GatherAtOnce {
 		m.start(fmt.Sprintf("plug-%d", i), toUsers("nobody"))
 		m.await(func() bool { return int(m.gate.appends.Load()) == i+1 })
 		appended := time.Now()
 		m.await(func() bool { return time.Since(appended) > dispatchfn.GatherShare }) // what comes earlier waits for this one
 	}
-	return m
 }
 
 func (m *meeting) await(holds func() bool) {
