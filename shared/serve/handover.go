@@ -21,10 +21,14 @@ func NewHandover() *Handover {
 }
 
 // Next returns the next connection for net/http; [net.ErrClosed] once End was
-// called.
+// called, whatever there is still.
 func (h *Handover) Next() (net.Conn, error) {
 	select {
 	case c := <-h.conns:
+		if h.HasEnded() { // of two ways that are open Go takes any
+			c.Close()
+			return nil, net.ErrClosed
+		}
 		return c, nil
 	case <-h.ended:
 		return nil, net.ErrClosed

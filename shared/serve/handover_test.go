@@ -74,3 +74,20 @@ func TestHandoverThatEndedKeepsNothing(t *testing.T) {
 		t.Errorf("Next = %v, %v, want the end", c, err)
 	}
 }
+
+// What waits for net/http at the moment of the end is closed, whoever finds it.
+func TestHandoverHandsNothingOutOnceEnded(t *testing.T) {
+	for range 32 { // of two ways that are open Go takes any
+		client, server := pair(t)
+		h := NewHandover()
+		h.PassOn(server, nil)
+		close(h.ended) // End, up to where it closes what waits
+		if c, err := h.Next(); err != net.ErrClosed {
+			t.Fatalf("Next = %v, %v, want the end", c, err)
+		}
+		h.empty()
+		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+			t.Fatalf("read = %v, want it closed", err)
+		}
+	}
+}
