@@ -159,6 +159,12 @@ func TestPlainIsAnsweredAsNetHTTPDoes(t *testing.T) {
 		"wrong method":             {strings.Replace(post("/healthz", "x"), "POST", "PUT", 1)},
 		"no HTTP":                  {"POST / what\r\n\r\n"},
 		"a large header":           {plainText("/a", "X-B: "+strings.Repeat("x", 20<<10)+"\r\n", "1", "x")},
+		"a line end behind it":     {post("/a", "hello") + "\r\n" + post("/b", "you"), post("/c", "there")},
+		"line ends before another": {post("/a", "hello"), "\r\n\n\r" + post("/b", "you"), "\n" + post("/c", "there")},
+		"line ends, then other":    {post("/a", "hello") + "\r\n" + health, post("/b", "you") + "\r\n\r\n" + post("/c", "there")},
+		"one line end too many":    {post("/a", "hello") + "\r\n\r\n\n" + post("/b", "you")},
+		"line ends before all":     {"\r\n" + post("/a", "hello")},
+		"line ends within":         {post("/a", "hello") + "P\r\n" + post("/b", "you")},
 		"smuggled":                 {plainText("/a", "Transfer-Encoding: chunked\r\n", "4", "0\r\n\r\n") + health},
 	}
 	for name, texts := range tests {
@@ -191,7 +197,7 @@ func TestPlainInPieces(t *testing.T) {
 	addr, stop := serving(t, Server{Handler: http.HandlerFunc(echo), Plain: true})
 	e := dial(t, addr)
 	text := plainText("/json", "", "5", "hello")
-	for _, piece := range []string{text[:3], text[3:40], text[40 : len(text)-7], text[len(text)-7 : len(text)-2], text[len(text)-2:] + text[:9], text[9:]} {
+	for _, piece := range []string{text[:3], text[3:40], text[40 : len(text)-7], text[len(text)-7 : len(text)-2], text[len(text)-2:] + "\r", "\n\r", "\n" + text[:9], text[9:]} {
 		e.say(t, piece)
 	}
 	for range 2 {

@@ -13,6 +13,10 @@ import (
 const (
 	plainBuffer = 4 << 10  // bytes read at once
 	plainKept   = 64 << 10 // bytes of an answer whose memory is kept for the next
+
+	// Bytes of line ends behind the body of a POST that net/http passes over: old
+	// clients send them.
+	plainBlank = 4
 )
 
 // What a connection does. How long it may is [plainConn.late]'s.
@@ -102,8 +106,11 @@ func (c *plainConn) serve() {
 // and others true, or false where the connection has ended.
 func (c *plainConn) converse() (unread []byte, others bool) {
 	buf := make([]byte, plainBuffer)
-	have := 0 // bytes in buf that belong to the next request
+	have := 0  // bytes in buf that belong to the next request
+	blank := 0 // line ends that may come before it
 	for {
+		skip := lineEnds(buf[:min(have, blank)])
+		have, blank = copy(buf, buf[skip:have]), blank-skip
 		r, v := readPlain(buf[:have])
 		switch v {
 		case plainOther:
@@ -129,12 +136,15 @@ func (c *plainConn) converse() (unread []byte, others bool) {
 				return nil, false
 			}
 		}
-		have = copy(buf, buf[r.head+got:have])
+		have, blank = copy(buf, buf[r.head+got:have]), plainBlank
 		if !c.enter(stateHandling) || !c.reply(r.request(c.template, body)) {
 			return nil, false
 		}
 	}
 }
+
+// lineEnds returns how many line ends, of one byte each, b begins with.
+func lineEnds(b []byte) int { return len(b) - len(bytes.TrimLeft(b, "\r\n")) }
 
 // in reports whether the connection is in state.
 func (c *plainConn) in(state uint32) bool { return c.state.Load()&(1<<stateBits-1) == state }
