@@ -3,8 +3,10 @@ package serve
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,22 +28,27 @@ type front struct {
 	others  *Handover    // ended when no more connections come
 	close   func() error // once
 
-	requests context.Context // of requests; ended by cutOff
-	cutOff   context.CancelFunc
+	pace     time.Duration   // of the sweep
+	requests context.Context // of requests, and of the sweep; ended by cutOff
+	stop     context.CancelFunc
 	start    sync.Once      // of accept and sweep
-	all      sync.WaitGroup // these two
+	taking   sync.WaitGroup // accept
+	sweeping sync.WaitGroup // sweep
 	open     sync.WaitGroup // connections
 
-	mu     sync.Mutex              // guards what follows
-	broken error                   // why accept gave up
-	conns  map[*plainConn]struct{} // nil: no more are taken in
+	mu     sync.Mutex // guards what follows
+	broken error      // why accept gave up
+	ended  bool       // no more connections are taken in
+	conns  map[*plainConn]struct{}
+	times  [1 << stateBits]time.Duration // how long each state may last; 0: without end
 }
 
 func newFront(l net.Listener, handler http.Handler, log *slog.Logger) *front {
 	f := &front{
-		Listener: l, handler: handler, log: log, others: NewHandover(), conns: make(map[*plainConn]struct{}),
+		Listener: l, handler: handler, log: log, others: NewHandover(), pace: frontSweep,
+		conns: make(map[*plainConn]struct{}), times: stateTimes,
 	}
-	f.requests, f.cutOff = context.WithCancel(context.Background())
+	f.requests, f.stop = context.WithCancel(context.Background())
 	f.close = sync.OnceValue(f.end)
 	return f
 }
@@ -49,8 +56,8 @@ func newFront(l net.Listener, handler http.Handler, log *slog.Logger) *front {
 // Accept returns the next connection for net/http (net.Listener).
 func (f *front) Accept() (net.Conn, error) {
 	f.start.Do(func() {
-		f.all.Go(f.accept)
-		f.all.Go(f.sweep)
+		f.taking.Go(f.accept)
+		f.sweeping.Go(f.sweep)
 	})
 	c, err := f.others.Next()
 	f.mu.Lock()
@@ -61,29 +68,36 @@ func (f *front) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// Close stops taking connections and closes those on which no request is under
-// way; the others are closed with their answers (net.Listener).
+// Close stops taking connections and closes those on which nothing of a request
+// came; the others are closed with their answers, when they take too long, or by
+// cutOff (net.Listener).
 func (f *front) Close() error { return f.close() }
 
 func (f *front) end() error {
+	f.others.End() // first, for giveUp
 	err := f.Listener.Close()
 	f.start.Do(func() {}) // nothing starts any more
-	f.others.End()
-	f.all.Wait()
+	f.taking.Wait()
 	f.mu.Lock()
-	conns := f.conns
-	f.conns = nil
+	f.ended = true
 	f.mu.Unlock()
-	for c := range conns {
+	for _, c := range f.left() {
 		c.closeIf(stateNew, stateIdle)
 	}
 	return err
 }
 
-// wait returns when the last connection has ended, false if ctx ends before that.
-// Then connections are cut off, and the contexts of their requests end. It may be
-// called after Close.
+// left returns the connections that are open, and not net/http's.
+func (f *front) left() []*plainConn {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.conns))
+}
+
+// wait takes no more connections and returns when the last one has ended. If ctx
+// ends before that it returns false, with those that are left cut off.
 func (f *front) wait(ctx context.Context) bool {
+	f.close()
 	ended := make(chan struct{})
 	go func() { // a handler that never returns keeps it, and itself
 		f.open.Wait()
@@ -96,6 +110,17 @@ func (f *front) wait(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// cutOff closes all connections, whatever is under way on them: no request begins
+// any more, and what a handler answers from here on is not sent. Then it ends the
+// contexts of requests. It does not wait for handlers. Close comes before it.
+func (f *front) cutOff() {
+	for _, c := range f.left() {
+		c.cut()
+	}
+	f.stop()
+	f.sweeping.Wait()
 }
 
 // accept takes connections until the listener is closed.
@@ -138,7 +163,7 @@ func (f *front) giveUp(err error) {
 func (f *front) welcome(conn net.Conn) {
 	c := &plainConn{front: f, conn: conn}
 	f.mu.Lock()
-	if f.conns == nil {
+	if f.ended {
 		f.mu.Unlock()
 		conn.Close()
 		return
@@ -149,22 +174,23 @@ func (f *front) welcome(conn net.Conn) {
 	go c.serve()
 }
 
-// forget says that c has ended, or is net/http's.
+// forget says that c has ended, or is about to be net/http's: it is not closed from
+// here any more.
 func (f *front) forget(c *plainConn) {
 	f.mu.Lock()
 	delete(f.conns, c)
 	f.mu.Unlock()
-	f.open.Done()
 }
 
-// sweep closes connections that take too long, so that none needs timers. Once no
-// more are taken in, those left are bounded by the grace that they have.
+// sweep closes connections that take too long, so that none needs timers. It goes
+// on when no more are taken in, until those left are cut off: who says half a head
+// and no more has no grace.
 func (f *front) sweep() {
-	t := time.NewTicker(frontSweep)
+	t := time.NewTicker(f.pace)
 	defer t.Stop()
 	for {
 		select {
-		case <-f.others.Ended():
+		case <-f.requests.Done():
 			return
 		case now := <-t.C:
 			var late []*plainConn

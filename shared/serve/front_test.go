@@ -259,7 +259,9 @@ func TestPlainCutOffAfterGrace(t *testing.T) {
 		t.Errorf("Run = %v", err)
 	}
 	<-left
-	e.hear(t) // its end; whatever the handler said, nobody waits for it
+	if s, ok := e.hear(t); ok {
+		t.Errorf("answered %+v after the grace, want the connection's end", s)
+	}
 }
 
 // TestPlainTakesTooLong: how long a connection may do what it does.
@@ -283,7 +285,7 @@ func TestPlainTakesTooLong(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := &plainConn{}
+			c := &plainConn{front: &front{times: stateTimes}}
 			c.state.Store(tt.state)
 			if c.late(began) {
 				t.Error("late at the first look")
@@ -293,7 +295,7 @@ func TestPlainTakesTooLong(t *testing.T) {
 			}
 		})
 	}
-	c := &plainConn{}
+	c := &plainConn{front: &front{times: stateTimes}}
 	for i := range 3 {
 		if c.late(began.Add(time.Duration(i) * 4 * time.Second)) {
 			t.Error("late although something came in between")

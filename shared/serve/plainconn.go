@@ -32,7 +32,7 @@ const (
 	stateBits = 3 // the others count the changes
 )
 
-// stateTimes are how long each may last. What is 0 has no end.
+// stateTimes are how long each may last outside of tests. What is 0 has no end.
 var stateTimes = [1 << stateBits]time.Duration{
 	stateNew: readHeaderTimeout, stateIdle: idleTimeout, stateHead: readHeaderTimeout, stateBody: readTimeout, stateWriting: writeTimeout,
 }
@@ -74,32 +74,42 @@ func (c *plainConn) closeIf(states ...uint32) {
 	}
 }
 
+// cut closes the connection, whatever it does.
+func (c *plainConn) cut() {
+	c.state.Store(stateClosed) // from which nothing leads away
+	c.conn.Close()
+}
+
 // late reports whether the connection has been at the same for too long, and if
 // so takes it for closed: its socket is the caller's to close. It is called now
-// and then, so that what is too long is known that much later.
+// and then, so that what is too long is known up to twice that later. Its caller
+// holds the front's mutex.
 func (c *plainConn) late(now time.Time) bool {
 	was := c.state.Load()
 	if was != c.seen || c.since.IsZero() {
 		c.seen, c.since = was, now
 		return false
 	}
-	most := stateTimes[was&(1<<stateBits-1)]
+	most := c.front.times[was&(1<<stateBits-1)]
 	return most > 0 && now.Sub(c.since) >= most && c.state.CompareAndSwap(was, c.next(was, stateClosed))
 }
 
 // serve answers plain requests, one after the other, until the connection ends or
 // something else comes on it.
 func (c *plainConn) serve() {
-	defer c.front.forget(c)
+	defer c.front.open.Done()
 	c.template = (&http.Request{
 		Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: c.conn.RemoteAddr().String(),
 	}).WithContext(c.front.requests)
 	c.answer.header = make(http.Header)
-	if unread, others := c.converse(); others {
-		c.front.others.PassOn(c.conn, unread)
-		return
+	unread, others := c.converse()
+	if !others {
+		c.conn.Close()
 	}
-	c.conn.Close()
+	c.front.forget(c)
+	if others {
+		c.front.others.PassOn(c.conn, unread)
+	}
 }
 
 // converse answers requests. It returns what was read of one that is not plain

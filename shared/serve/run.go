@@ -53,8 +53,10 @@ func Listen(ctx context.Context, env, addr string) (net.Listener, error) {
 
 // Run serves every server until ctx ends or one of them fails. Then all stop
 // taking connections, requests under way get their grace (those of a server that
-// failed do not), and what is left is cut off. It returns nil if it ended because ctx did. Connections that a
-// handler has hijacked are the handler's to close.
+// failed do not), and what is left is cut off: once Run has returned no request
+// begins, and no connection is open but those that a handler has hijacked, which
+// are the handler's to close. Handlers that are slow to leave when their request's
+// context ends may go on. It returns nil if it ended because ctx did.
 func Run(ctx context.Context, log *slog.Logger, servers ...Server) error {
 	listeners := make([]net.Listener, len(servers))
 	for i, s := range servers {
