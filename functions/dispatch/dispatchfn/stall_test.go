@@ -136,7 +136,8 @@ func TestDeadlineOfWhatWaits(t *testing.T) {
 // neither does a request: all that is confirmed was dispatched.
 func TestBatchItems(t *testing.T) {
 	requests := map[string]push.Recipients{
-		"to one": toUsers("1"), "to another": toUsers("2"), "to two": toUsers("1", "2"), "to six": toUsers("1", "2", "3", "4", "5", "6"),
+		"to one": toUsers("1"), "to another": toUsers("2"), "to two": toUsers("1", "2"), "to two others": toUsers("3", "4"), "to two more": toUsers("5", "6"),
+		"to six": toUsers("1", "2", "3", "4", "5", "6"),
 	}
 	tests := map[string]int{"all apart": 1, "few together": 5, "all together": 100}
 	for name, items := range tests {
