@@ -45,7 +45,7 @@ type Config struct {
 type Client struct {
 	cfg   Config
 	way   carrier
-	alone *batcher.Batcher[push.Message, error] // of calls with one message; nil where each goes by itself
+	alone *batcher.Batcher[offer, error] // of calls with one message; nil where each goes by itself
 }
 
 // sharing lets calls with one small message share requests: where two are under
@@ -58,6 +58,17 @@ var sharing = batcher.Config{
 	MaxItems:   128,
 	MaxWaiting: 100_000,
 }
+
+// An offer is a message that waits for a request.
+type offer struct {
+	message push.Message
+	came    time.Time
+}
+
+// stale is how long a message may wait for its request and still be new: what has
+// waited for longer may have been handed off again, by way of the outbox, when it
+// arrives.
+const stale = time.Second
 
 // What a message that shares a request may have: what is done for one is waited
 // for by all.
@@ -154,7 +165,7 @@ func (c *Client) HandOff(ctx context.Context, messages []push.Message, again boo
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Deadline)
 	defer cancel()
 	if len(messages) == 1 && !again && c.alone != nil && small(&messages[0]) {
-		errs, err := c.alone.Do(ctx, messages)
+		errs, err := c.alone.Do(ctx, []offer{{messages[0], time.Now()}})
 		if err != nil {
 			return []error{transportError(ctx, err)}
 		}
@@ -165,10 +176,34 @@ func (c *Client) HandOff(ctx context.Context, messages []push.Message, again boo
 }
 
 // together hands off messages of as many calls. Its errors are the messages'.
-func (c *Client) together(ctx context.Context, messages []push.Message) ([]error, error) {
-	errs, refusal := c.send(ctx, messages, false)
+func (c *Client) together(ctx context.Context, offers []offer) ([]error, error) {
+	var messages [2][]push.Message // new ones, and stale ones
+	var places [2][]int            // of theirs, in offers
+	for i, o := range offers {
+		kind := 0
+		if time.Since(o.came) > stale {
+			kind = 1
+		}
+		messages[kind] = append(messages[kind], o.message)
+		places[kind] = append(places[kind], i)
+	}
+	errs := make([]error, len(offers))
+	for kind := range messages {
+		if len(messages[kind]) > 0 {
+			for n, err := range c.share(ctx, messages[kind], kind == 1) {
+				errs[places[kind][n]] = err
+			}
+		}
+	}
+	return errs, nil
+}
+
+// share hands messages off in one request. Where that is refused as a whole, it
+// is taken apart.
+func (c *Client) share(ctx context.Context, messages []push.Message, again bool) []error {
+	errs, refusal := c.send(ctx, messages, again)
 	if len(messages) == 1 || !mayBeOne(refusal) {
-		return errs, nil
+		return errs
 	}
 	var g errgroup.Group
 	g.SetLimit(apart)
@@ -183,7 +218,7 @@ func (c *Client) together(ctx context.Context, messages []push.Message) ([]error
 		})
 	}
 	_ = g.Wait() // errs has them
-	return errs, nil
+	return errs
 }
 
 // mayBeOne reports whether the refusal of a request may be one message's fault:

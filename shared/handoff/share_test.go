@@ -75,11 +75,7 @@ func TestRefusedRequestIsTakenApart(t *testing.T) {
 		confirmAll(w, r, req)
 	})
 	c := newClient(t, d.URL, Config{})
-	errs, err := c.together(t.Context(), messages(5, `1`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, err := range errs {
+	for i, err := range c.share(t.Context(), messages(5, `1`), false) {
 		if p, refused := errors.AsType[*push.Problem](err); refused != (i == 3) || refused && p.Code != push.CodeInvalidMessage {
 			t.Errorf("message %d: %v, want only the third refused", i, err)
 		}
@@ -145,4 +141,27 @@ func TestNobodyWaitsForOthersForLong(t *testing.T) {
 	}
 	close(release)
 	stuck.Wait()
+}
+
+// What has waited for long may have been handed off by the outbox meanwhile.
+func TestWhatWaitedIsSaidToComeAgain(t *testing.T) {
+	d := newDispatch(t, confirmAll)
+	list := messages(3, `1`)
+	now := time.Now()
+	offers := []offer{{list[0], now}, {list[1], now.Add(-2 * stale)}, {list[2], now}}
+	errs, err := newClient(t, d.URL, Config{}).together(t.Context(), offers)
+	if err != nil || errors.Join(errs...) != nil {
+		t.Fatal(errs, err)
+	}
+	got := make(map[push.MessageID]bool)
+	for _, r := range d.take() {
+		for _, m := range r.Messages {
+			got[m.ID] = r.Again
+		}
+	}
+	for i, m := range list {
+		if again, came := got[m.ID]; !came || again != (i == 1) {
+			t.Errorf("message %d came %v, again %v; want only the one that waited said to come again", i, came, again)
+		}
+	}
 }

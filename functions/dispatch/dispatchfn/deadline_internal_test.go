@@ -27,6 +27,17 @@ func TestDeadlines(t *testing.T) {
 		if d.under(other, began) == first {
 			t.Error("what has another parent shares the context")
 		}
+		turns := map[context.Context]bool{}
+		for range 10 {
+			turns[d.under(parent, began.Add(time.Second/8))] = true
+			turns[d.under(other, began.Add(time.Second/8))] = true
+		}
+		if len(turns) != 2 {
+			t.Errorf("where two parents take turns there are %d contexts, want one of each", len(turns))
+		}
+		if end, _ := d.under(parent, began.Add(-time.Second/2)).Deadline(); end != began.Add(time.Second/2) {
+			t.Errorf("what began before lasts until %v, want %v", end, began.Add(time.Second/2))
+		}
 		<-first.Done()
 		if took := time.Since(began); took != time.Second || first.Err() != context.DeadlineExceeded {
 			t.Errorf("it ended after %v with %v, want 1s and %v", took, first.Err(), context.DeadlineExceeded)

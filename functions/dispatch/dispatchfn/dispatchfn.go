@@ -24,7 +24,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -144,9 +143,9 @@ type Handler struct {
 	slots   chan struct{} // holds a token for each request, or batch of small ones, under way
 
 	gathering *gathering
-	whole     deadlines      // of a batch of small requests
-	pushes    deadlines      // of a node's answer
-	running   sync.WaitGroup // of what works for several requests, and may outlast each
+	whole     deadlines // of a batch of small requests
+	pushes    deadlines // of a node's answer
+	running   running   // what Wait waits for
 
 	confirmed atomic.Int64 // when a message was last confirmed, in nanoseconds of reg.Now
 }
@@ -170,10 +169,10 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 	return h, nil
 }
 
-// Wait returns when nothing of any request runs any more, Config.Deadline after
-// the last one came at the latest. Whoever closes the collaborators calls it
-// before, once nothing calls h any more.
-func (h *Handler) Wait() { h.running.Wait() }
+// Wait returns when nothing of any request that came before runs any more,
+// Config.Deadline after the last one came at the latest if nothing hangs that is
+// told to end. Whoever closes the collaborators calls it before.
+func (h *Handler) Wait() { h.running.wait() }
 
 // Public returns the handler of Dispatch's port: POST /v1/dispatch, and the
 // questions info, disconnect, revoke, nodes, subscribe and unsubscribe below it,
@@ -234,10 +233,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Dispatch takes messages in their order and returns a problem for each that is
 // not confirmed, nil for the others. again says that any of them may have been
 // dispatched before. It does not change the messages, and does not read them any
-// more when it has returned. It returns Config.Deadline after it was called, or
-// when ctx ends, if nothing hangs that is told to end; what it does together with
-// other requests may go on until that deadline though ctx has ended.
+// more when it has returned. It returns Config.Deadline after it was called, if
+// nothing hangs that is told to end, or when ctx ends, unless it is in a batch with
+// others by then: it ends with that.
 func (h *Handler) Dispatch(ctx context.Context, messages []*push.Message, again bool) []*push.Problem {
+	h.running.add()
+	defer h.running.done()
 	if !again {
 		if c, ok := newCall(messages, h.cfg.BatchItems); ok {
 			return h.together(ctx, c)

@@ -19,3 +19,10 @@ const (
 	GatherShare  = gatherShare
 	WaitingCalls = waitingCalls
 )
+
+// Running returns how much runs that Wait waits for.
+func (h *Handler) Running() int {
+	h.running.mu.Lock()
+	defer h.running.mu.Unlock()
+	return h.running.n
+}

@@ -124,7 +124,7 @@ func (h *Handler) together(ctx context.Context, c *call) []*push.Problem {
 // else is in it, it has ended when leadWith returns.
 func (h *Handler) leadWith(ctx context.Context, c *call) {
 	if !h.enterAtOnce() {
-		h.running.Go(h.leadNext)
+		h.running.run(h.leadNext)
 		return
 	}
 	calls, again := h.take()
@@ -134,7 +134,7 @@ func (h *Handler) leadWith(ctx context.Context, c *call) {
 	case len(calls) == 1 && calls[0] == c:
 		h.lead(ctx, calls, again)
 	default:
-		h.running.Go(func() { h.leadMany(calls, again) }) // they wait for it, and it outlasts none that leaves
+		h.running.run(func() { h.leadMany(calls, again) }) // they wait for it, and it outlasts none that leaves
 	}
 }
 
@@ -174,8 +174,8 @@ func (h *Handler) refuse(calls []*call) {
 	}
 }
 
-// leadMany is lead for calls whose goroutines wait elsewhere. A panic ends here:
-// it has failed those of calls that had not ended.
+// leadMany is lead for calls whose goroutines wait elsewhere. A panic of this
+// goroutine ends here: it has failed those of calls that had not ended.
 func (h *Handler) leadMany(calls []*call, again bool) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -202,7 +202,7 @@ func (h *Handler) lead(ctx context.Context, calls []*call, again bool) {
 	b.appended = func() {
 		b.appended = nil
 		if h.gathering.appended() {
-			h.running.Go(h.leadNext)
+			h.running.run(h.leadNext)
 		}
 	}
 	defer h.leave()

@@ -125,3 +125,23 @@ func TestWaitForWhatRunsOn(t *testing.T) {
 		t.Errorf("the node was asked %d times when Wait returned, want 2", n.count())
 	}
 }
+
+// TestOneAloneIsWaitedFor: a request that is alone counts for Wait, too, until it
+// is answered.
+func TestOneAloneIsWaitedFor(t *testing.T) {
+	m := meet(t, dispatchfn.Config{Concurrency: dispatchfn.GatherAtOnce})
+	close(m.gate.open)
+	m.ended.Wait()
+	m.dispatch.Wait()
+	running := 0
+	write := func() error {
+		running = m.dispatch.Running()
+		return nil
+	}
+	m.before.Store(&write)
+	m.dispatch.Dispatch(t.Context(), []*push.Message{message("k", toUsers("42"))}, false)
+	m.dispatch.Wait()
+	if running != 1 || m.dispatch.Running() != 0 {
+		t.Errorf("%d requests run while one writes the inbox, and %d behind it, want 1 and 0", running, m.dispatch.Running())
+	}
+}

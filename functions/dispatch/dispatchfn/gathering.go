@@ -119,6 +119,8 @@ func (g *gathering) take(now time.Time) (calls []*call, again bool, late []*call
 			again = stale
 		} else if stale != again || places+c.places > g.places || bytes+c.bytes > gatherBytes {
 			break // what may come again asks the inbox, for which nothing new is to wait
+		} else if c.began.Sub(g.waiting[0].began) > g.fresh {
+			break // the batch ends with its oldest, which may be soon
 		}
 		places, bytes = places+c.places, bytes+c.bytes
 		n++

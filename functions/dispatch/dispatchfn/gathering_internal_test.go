@@ -40,6 +40,7 @@ func TestTake(t *testing.T) {
 		"for a second":         {many(2, waits{fresh, 2, 10}), 1000, 2, false, 0, 1},
 		"for longer":           {many(2, waits{fresh + 1, 2, 10}), 1000, 2, true, 0, 1},
 		"old ones before new":  {append(many(2, waits{fresh + 1, 2, 10}), many(3, waits{0, 2, 10})...), 1000, 2, true, 0, 1},
+		"one soon too late":    {append(many(1, waits{most - 1, 2, 10}), many(3, waits{2 * fresh, 2, 10})...), 1000, 1, true, 0, 1},
 		"some too late":        {append(many(2, waits{most, 2, 10}), waits{most - 1, 2, 10}), 1000, 1, true, 2, 1},
 		"all too late":         {many(3, waits{most, 2, 10}), 1000, 0, false, 3, 0},
 		"too late, then fresh": {append(many(2, waits{most, 2, 10}), waits{0, 2, 10}), 1000, 1, false, 2, 1},
