@@ -118,11 +118,11 @@ func (f *front) accept() {
 
 // welcome waits for what a new connection says.
 func (f *front) welcome(fd int) {
-	if f.node.state.Load() != stateServing {
+	if f.node.state.Load() != stateServing { // there is none to wait for, or not for long
 		f.all.Go(func() {
 			conn, err := loop.Conn(fd)
 			f.passOn(conn, err, nil)
-		}) // there is none to wait for, or not for long
+		})
 		return
 	}
 	p := f.node.poller

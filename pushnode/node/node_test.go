@@ -468,16 +468,22 @@ func TestKick(t *testing.T) {
 	}
 }
 
-func TestDrain(t *testing.T) {
-	c := newCluster(t, node.Config{}, 1)
-	var clients []*wsClient
-	for i := range 5 {
-		a := dial(t, c.nodes[0], "")
+// draining stops a node that many clients, users 0, 1, …, are connected to.
+// stopped is closed when it has ended.
+func draining(t *testing.T, n *testNode, many int) (clients []*wsClient, stopped chan struct{}) {
+	for i := range many {
+		a := dial(t, n, "")
 		a.connect(fmt.Sprint(i), "")
 		clients = append(clients, a)
 	}
-	stopped := make(chan struct{})
-	go func() { defer close(stopped); c.nodes[0].stop() }()
+	stopped = make(chan struct{})
+	go func() { defer close(stopped); n.stop() }()
+	return clients, stopped
+}
+
+func TestDrain(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	clients, stopped := draining(t, c.nodes[0], 5)
 	for i, a := range clients {
 		if got := a.closed(); got != 3001 {
 			t.Errorf("client %d was closed with %d, want 3001", i, got)
@@ -499,14 +505,7 @@ func TestDrain(t *testing.T) {
 // A drain that nobody is left for is over.
 func TestDrainEndsWithTheLastConnection(t *testing.T) {
 	c := newCluster(t, node.Config{DrainTime: time.Minute}, 1)
-	var clients []*wsClient
-	for i := range 3 {
-		a := dial(t, c.nodes[0], "")
-		a.connect(fmt.Sprint(i), "")
-		clients = append(clients, a)
-	}
-	stopped := make(chan struct{})
-	go func() { defer close(stopped); c.nodes[0].stop() }()
+	clients, stopped := draining(t, c.nodes[0], 3)
 	if got := clients[0].closed(); got != 3001 { // the waves have begun
 		t.Errorf("the first client was closed with %d, want 3001", got)
 	}
