@@ -78,7 +78,7 @@ const (
 )
 
 func small(m *push.Message) bool {
-	return len(m.To.Users)+len(m.To.Channels)+1 <= smallPlaces && len(m.Data) <= smallData
+	return m.To.AtMost() <= smallPlaces && len(m.Data) <= smallData
 }
 
 // apart is how many parts of a request that was refused as a whole are sent at

@@ -43,9 +43,12 @@ type Recipients struct {
 // IsZero reports whether nobody is addressed.
 func (r Recipients) IsZero() bool { return len(r.Users) == 0 && len(r.Channels) == 0 && !r.All }
 
+// AtMost returns how many channels List has at most, without making it.
+func (r Recipients) AtMost() int { return len(r.Users) + len(r.Channels) + 1 }
+
 // List returns every addressed channel once, in a stable order.
 func (r Recipients) List() []Channel {
-	list := make([]Channel, 0, len(r.Users)+len(r.Channels)+1)
+	list := make([]Channel, 0, r.AtMost())
 	for _, u := range r.Users {
 		list = append(list, Personal(u))
 	}

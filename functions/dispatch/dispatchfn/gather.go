@@ -64,7 +64,7 @@ func newCall(messages []*push.Message, most int) (*call, bool) {
 		return nil, false
 	}
 	for _, m := range messages {
-		c.places += len(m.To.Users) + len(m.To.Channels) + 1
+		c.places += m.To.AtMost()
 		c.bytes += len(m.Data)
 	}
 	return c, c.places <= min(smallPlaces+len(messages), most) && c.bytes <= smallBytes
