@@ -17,6 +17,7 @@ import (
 // The contenders that several suites have.
 var (
 	gepoll   = target.Floor("gepoll", "the floor: gorilla's framing over raw descriptors and epoll")
+	path     = target.Path("path", "the floor of the path: a relay that checks nothing, Redis, and a gepoll that answers connect")
 	raw      = target.Floor("raw", "a table of descriptors and write(2), without gorilla")
 	tuned2   = target.Floor("tuned2", "gorilla with a reading goroutine each, direct writes and a handshake read by hand")
 	textbook = target.Floor("textbook", "gorilla's chat example: two goroutines a connection")
@@ -30,6 +31,10 @@ var socketRows = []string{"connect", "memory", "alone", "broadcast"}
 
 // floorRows are enough to tell the floors from one another.
 var floorRows = []string{"connect", "memory", "batched", "broadcast"}
+
+// pathRows are those in which a message or a client does more with our node than
+// with the other floors.
+var pathRows = []string{"connect", "memory", "unicast", "batched", "latency", "half"}
 
 // durableRows are those that the durable write has a part in.
 var durableRows = []string{"connect", "unicast", "batched", "fanout", "latency"}
@@ -94,7 +99,7 @@ func pick(p *compare.Plan, names []string) error {
 
 func nodePlans(o options) []compare.Plan {
 	p := compare.Plan{Suite: "node", Rounds: 3, Measure: o.config(10_000), Contenders: []compare.Contender{
-		{Kind: gepoll}, {Kind: raw, Rows: floorRows}, {Kind: tuned2, Rows: floorRows}, {Kind: textbook},
+		{Kind: gepoll}, {Kind: path, Rows: pathRows}, {Kind: raw, Rows: floorRows}, {Kind: tuned2, Rows: floorRows}, {Kind: textbook},
 		{Kind: node}, {Kind: routines, Rows: socketRows}, {Kind: sqlite, Rows: durableRows},
 	}}
 	if o.store != "" {

@@ -1,7 +1,8 @@
 //go:build linux
 
-// Command floors is six minimal push nodes behind one publish API, to bound
-// what a Go push node can do on a machine. It is measured beside the real node
+// Command floors is six minimal push nodes behind one publish API, and a relay in
+// front of one of them, to bound what a Go push node, and the path to it, can do
+// on a machine. It is measured beside the real node
 // and is no part of the product: no lease, no order, no recovery beyond the last
 // message of a user. What it leaves out is what makes it a floor.
 //
@@ -16,6 +17,8 @@
 //	gepoll    gorilla's framing over raw descriptors and one epoll loop: no
 //	          goroutine and no netpoll entry for a connection
 //	raw       a table of descriptors and write(2), no gorilla
+//	relay     no push node: the publish API in front of Redis and of the stream of
+//	          a push node
 package main
 
 import (
@@ -41,10 +44,12 @@ type hub interface {
 // The floor is one process with one purpose: what its parts share is what the
 // command line said, and a count.
 var (
-	mode     = flag.String("mode", "tuned", "textbook, tuned, tuned2, tuned3, gepoll or raw")
+	mode     = flag.String("mode", "tuned", "textbook, tuned, tuned2, tuned3, gepoll, raw or relay")
 	addr     = flag.String("addr", "127.0.0.1:9000", "where clients connect: GET /ws?token=JWT[&since=1]")
 	pubA     = flag.String("pub", "127.0.0.1:9001", "the publish API, over HTTP")
-	strA     = flag.String("stream", "127.0.0.1:9002", "the publish API, as a stream of what /batch takes; empty: none")
+	strA     = flag.String("stream", "127.0.0.1:9002", "the publish API, as a stream of what /batch takes; empty: none. relay: where that is")
+	redisA   = flag.String("redis", "127.0.0.1:6379", "relay: Redis, without a password")
+	greet    = flag.Bool("greet", false, "gepoll: answer the first frame of a client as a connect command is answered")
 	useHist  = flag.Bool("hist", false, "keep the last message of each user and replay it on ?since=")
 	readBuf  = flag.Int("rbuf", 256, "gorilla read buffer of tuned/gepoll")
 	deadline = flag.Bool("deadline", true, "tuned: SetWriteDeadline before each write")
@@ -55,6 +60,8 @@ func main() {
 	flag.Parse()
 	var h hub
 	switch *mode {
+	case "relay":
+		runRelay(*pubA, *redisA, *strA)
 	case "textbook":
 		h = textbook()
 	case "tuned":
@@ -95,14 +102,7 @@ func api(h hub) http.Handler {
 		if _, err := io.ReadFull(r.Body, b); err != nil {
 			return
 		}
-		for len(b) > 6 {
-			u, l := binary.BigEndian.Uint32(b), int(binary.BigEndian.Uint16(b[4:]))
-			if *useHist {
-				history.put(u, b[6:6+l])
-			}
-			h.send(u, b[6:6+l:6+l])
-			b = b[6+l:]
-		}
+		sendBatch(h, b)
 		w.Write([]byte("{}"))
 	})
 	mux.HandleFunc("/broadcast", func(w http.ResponseWriter, r *http.Request) {
@@ -116,4 +116,17 @@ func api(h hub) http.Handler {
 		io.WriteString(w, strconv.FormatInt(dropped.Load(), 10))
 	})
 	return mux
+}
+
+// sendBatch sends messages, each behind its user in four bytes and its length in
+// two.
+func sendBatch(h hub, b []byte) {
+	for len(b) > 6 {
+		u, l := binary.BigEndian.Uint32(b), int(binary.BigEndian.Uint16(b[4:]))
+		if *useHist {
+			history.put(u, b[6:6+l])
+		}
+		h.send(u, b[6:6+l:6+l])
+		b = b[6+l:]
+	}
 }

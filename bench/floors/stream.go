@@ -4,12 +4,17 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
+	"io"
 	"log"
 	"net"
 )
 
+// maxBatch is how many bytes one batch of the stream may have.
+const maxBatch = 16 << 20
+
+// streamPub takes batches as /batch does, each behind its length in four bytes,
+// and answers each with one byte once it was sent.
 func streamPub(h hub) {
 	l, err := net.Listen("tcp", *strA)
 	if err != nil {
@@ -23,25 +28,23 @@ func streamPub(h hub) {
 		go func() {
 			defer c.Close()
 			br := bufio.NewReaderSize(c, 64<<10)
+			var head [4]byte
 			for {
-				p, err := br.Peek(6)
-				if err != nil {
+				if _, err := io.ReadFull(br, head[:]); err != nil {
 					return
 				}
-				u, n := binary.BigEndian.Uint32(p), int(binary.BigEndian.Uint16(p[4:]))
-				br.Discard(6)
-				p, err = br.Peek(n)
-				if err != nil {
+				n := binary.BigEndian.Uint32(head[:])
+				if n > maxBatch {
 					return
 				}
-				if *useHist {
-					history.put(u, p)
+				b := make([]byte, n) // textbook keeps it
+				if _, err := io.ReadFull(br, b); err != nil {
+					return
 				}
-				if *mode == "textbook" {
-					p = bytes.Clone(p)
+				sendBatch(h, b)
+				if _, err := c.Write(head[:1]); err != nil {
+					return
 				}
-				h.send(u, p)
-				br.Discard(n)
 			}
 		}()
 	}

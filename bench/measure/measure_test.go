@@ -47,6 +47,7 @@ func TestRows(t *testing.T) {
 		"floor":    {target.Floor("gepoll", ""), most, true},
 		"raw":      {target.Floor("raw", ""), []string{"connect", "unicast"}, false},
 		"textbook": {target.Floor("textbook", ""), []string{"connect", "unicast"}, false},
+		"path":     {target.Path("path", ""), []string{"connect", "memory", "unicast", "batched", "latency"}, false},
 		"cluster":  {target.Cluster("node", "", target.ClusterConfig{}), most, true},
 		"two nodes, through Collect": {target.Cluster("collect", "", target.ClusterConfig{Nodes: 2, Durable: true, Collect: true}),
 			[]string{"connect", "unicast", "batched", "fanout"}, false},

@@ -35,6 +35,38 @@ func Floor(mode, about string) Kind {
 	}}
 }
 
+// Path is the floor of the path to a node: a relay that checks nothing, Redis, and
+// a gepoll that answers what our clients say when they connect.
+func Path(name, about string) Kind {
+	return Kind{Name: name, About: about, start: func(ctx context.Context, t *Target, place Place, _ Options) error {
+		addrs, err := freeaddr.Take(4)
+		if err != nil {
+			return err
+		}
+		floors := filepath.Join(place.Bin, "floors")
+		err = t.run(ctx, place, proc.Spec{Name: "node", Path: floors, Ready: answers200("http://" + addrs[1] + "/dropped"),
+			Args: []string{"-mode", "gepoll", "-greet", "-addr", addrs[0], "-pub", addrs[1], "-stream", addrs[2]}})
+		if err != nil {
+			return err
+		}
+		redis, redisAddr, err := startRedis(ctx, place)
+		if err != nil {
+			return err
+		}
+		t.Processes = append(t.Processes, redis)
+		err = t.run(ctx, place, proc.Spec{Name: "relay", Path: floors, Ready: answers200("http://" + addrs[3] + "/"),
+			Args: []string{"-mode", "relay", "-pub", addrs[3], "-redis", redisAddr, "-stream", addrs[2]}})
+		if err != nil {
+			return err
+		}
+		t.Addrs, t.Dialect = addrs[:1], swarm.Centrifugo(true)
+		t.Profiles["node"] = "http://" + addrs[1]
+		t.publishBinary(addrs[3])
+		t.free = []string{"http://" + addrs[1] + "/gc", "http://" + addrs[1] + "/free"}
+		return nil
+	}}
+}
+
 // publishBinary publishes through the floors' API at addr.
 func (t *Target) publishBinary(addr string) {
 	client := post.New(addr, Connections)
