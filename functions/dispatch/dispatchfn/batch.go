@@ -225,17 +225,17 @@ func (b *batch) keepAndPush(ctx context.Context, todo []int) (next []int, err er
 	b.expect(parcels)
 	var g errgroup.Group // a store that fails does not cut off the pushes
 	defer func() { _ = g.Wait() }()
-	g.Go(func() (err error) {
+	g.Go(b.h.guard(func() (err error) {
 		if next, err = b.keep(ctx, todo); err == nil && len(next) == 0 {
 			b.kept()
 		}
 		return err
-	})
+	}))
 	if nodes := b.h.reached.in(b.term, time.Now()); len(nodes) > 0 {
-		g.Go(func() error {
+		g.Go(b.h.guard(func() error {
 			b.h.rouse(ctx, nodes)
 			return nil
-		})
+		}))
 	}
 	b.push(ctx, parcels)
 	err = g.Wait()

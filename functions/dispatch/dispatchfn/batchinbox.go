@@ -23,7 +23,7 @@ func (b *batch) askInbox(ctx context.Context, asks []int) error {
 			channels = append(channels, b.places[asks[to]].channel)
 		}
 		part := asks[from:to]
-		g.Go(func() error {
+		g.Go(b.h.guard(func() error {
 			placed, err := b.h.store.PlacedAt(ctx, b.messages[message].ID, channels)
 			if err != nil {
 				return fmt.Errorf("ask the inbox: %w", err)
@@ -32,7 +32,7 @@ func (b *batch) askInbox(ctx context.Context, asks []int) error {
 				b.places[i].asked(placed[b.places[i].channel], b.term)
 			}
 			return nil
-		})
+		}))
 		from = to
 	}
 	if err := g.Wait(); err != nil {

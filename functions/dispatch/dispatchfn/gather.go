@@ -3,7 +3,6 @@ package dispatchfn
 import (
 	"context"
 	"runtime"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -179,8 +178,7 @@ func (h *Handler) refuse(calls []*call) {
 func (h *Handler) leadMany(calls []*call, again bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.metrics.panics.Inc()
-			h.log.Error("panic in a batch", "panic", p, "stack", string(debug.Stack()))
+			h.panicked(p)
 		}
 	}()
 	h.lead(context.Background(), calls, again)

@@ -30,6 +30,7 @@ const (
 const (
 	pushOK          = "ok"
 	pushNoLease     = "no_lease"        // the node is gone, its routes are left to expire
+	pushPanic       = "panic"           // a mistake of ours on the way
 	pushNoAnswer    = "leases"          // Redis did not say whether it is alive
 	pushSkipped     = "slow_node"       // it missed a deadline within the last second
 	pushTimeout     = "timeout"         // it missed its deadline
@@ -95,7 +96,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sweeps:   counter("dispatch_sweep_errors_total", "Looks at the outbox and sweeps of the store that failed, by kind.", "kind"),
 		swept:    f.NewCounter(prometheus.CounterOpts{Name: "dispatch_swept_total", Help: "Records that had outlived their time and were removed."}),
 		entries:  f.NewCounter(prometheus.CounterOpts{Name: "dispatch_entries_pushed_total", Help: "Entries that nodes took."}),
-		panics:   f.NewCounter(prometheus.CounterOpts{Name: "dispatch_panics_total", Help: "Batches of several requests that panicked."}),
+		panics:   f.NewCounter(prometheus.CounterOpts{Name: "dispatch_panics_total", Help: "Panics of what runs beside requests: batches of several, and parts of any."}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{Name: "dispatch_seconds", Help: "Time to dispatch one request.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
 	}

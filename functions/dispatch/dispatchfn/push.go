@@ -32,12 +32,12 @@ func (b *batch) push(ctx context.Context, parcels []*parcel) {
 	var g errgroup.Group
 	g.SetLimit(b.h.cfg.Fanout)
 	for _, p := range parcels {
-		g.Go(func() error {
+		g.Go(b.h.guard(func() error {
 			b.deliver(ctx, p)
 			return nil
-		})
+		}))
 	}
-	_ = g.Wait() // none of them returns an error
+	_ = g.Wait() // one that panics was missed, as deliver notes
 }
 
 // fewNodes is how many nodes are found faster by looking at each.
@@ -85,11 +85,24 @@ func (b *batch) parcels(todo []int) []*parcel {
 	return all
 }
 
-// deliver brings one parcel to its node, if that is alive, and removes routes
-// that the node, or its successor at the address, says are stale. A lease that
-// is gone and a failure on the way say nothing about routes.
+// deliver brings one parcel to its node, and notes what that missed, even if it
+// panics.
 func (b *batch) deliver(ctx context.Context, p *parcel) {
 	defer b.delivered(p)
+	whole := false
+	defer func() {
+		if !whole {
+			b.h.missed(p, pushPanic, 0)
+		}
+	}()
+	b.bring(ctx, p)
+	whole = true
+}
+
+// bring brings one parcel to its node, if that is alive, and removes routes that
+// the node, or its successor at the address, says are stale. A lease that is gone
+// and a failure on the way say nothing about routes.
+func (b *batch) bring(ctx context.Context, p *parcel) {
 	h := b.h
 	began := time.Now()
 	owed, skip := h.misses.of(p.node, began)

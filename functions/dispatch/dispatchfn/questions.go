@@ -120,18 +120,23 @@ func askAll[A any](ctx context.Context, h *Handler, ask func(context.Context, pu
 	var unanswered []push.NodeID
 	for _, lease := range live {
 		g.Go(func() error {
-			deadline, cancel := context.WithTimeout(ctx, h.cfg.PushTime)
-			defer cancel()
-			answer, err := ask(deadline, lease.Node)
-			result := resultOf(err)
+			result := pushPanic
+			err := h.guard(func() error {
+				deadline, cancel := context.WithTimeout(ctx, h.cfg.PushTime)
+				defer cancel()
+				answer, err := ask(deadline, lease.Node)
+				result = resultOf(err)
+				if err == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					take(lease.Node, answer)
+				}
+				return err
+			})()
 			h.metrics.requests.WithLabelValues(result).Inc()
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				take(lease.Node, answer)
-			case errors.Is(err, nodeclient.ErrOtherNode): // it is gone, and so are its connections
-			default:
+			if err != nil && !errors.Is(err, nodeclient.ErrOtherNode) { // such a one is gone, and so are its connections
+				mu.Lock()
+				defer mu.Unlock()
 				unanswered = append(unanswered, lease.Node)
 				h.log.Debug("question not answered", "node", lease.Node, "err", err)
 			}

@@ -183,7 +183,10 @@ func newRound(entries []*dueEntry) *round {
 
 // dispatch sets what came of each entry.
 func (r *round) dispatch(ctx context.Context, h *Handler) {
-	try := func(entries []*dueEntry) {
+	try := func(entries []*dueEntry) error {
+		for _, e := range entries { // whatever happens: what panics is parked in the end
+			e.problem, e.tried = push.NewProblem(push.CodeInternal, "the message could not be dispatched"), true
+		}
 		messages := make([]*push.Message, len(entries))
 		for i, e := range entries {
 			messages[i] = e.message
@@ -192,19 +195,17 @@ func (r *round) dispatch(ctx context.Context, h *Handler) {
 		for i, e := range entries {
 			e.problem, e.tried = problems[i], i < tried
 		}
+		return nil
 	}
 	var g errgroup.Group
 	g.SetLimit(aloneAtOnce)
 	for i := range r.alone {
-		g.Go(func() error {
-			try(r.alone[i : i+1])
-			return nil
-		})
+		g.Go(h.guard(func() error { return try(r.alone[i : i+1]) }))
 	}
 	if len(r.together) > 0 {
-		try(r.together)
+		_ = h.guard(func() error { return try(r.together) })()
 	}
-	_ = g.Wait() // none of them returns an error
+	_ = g.Wait() // what panicked has its problem
 }
 
 // A channelSet is a set of channels.

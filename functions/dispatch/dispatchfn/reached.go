@@ -61,13 +61,13 @@ func (h *Handler) rouse(ctx context.Context, nodes []push.NodeID) {
 	var g errgroup.Group
 	g.SetLimit(h.cfg.Fanout)
 	for _, node := range nodes {
-		g.Go(func() error {
+		g.Go(h.guard(func() error {
 			deadline, cancel := context.WithTimeout(ctx, h.cfg.PushTime)
 			defer cancel()
 			_, err := h.nodes.Deliver(deadline, node, push.DeliverRequest{Beat: true})
 			h.metrics.requests.WithLabelValues(resultOf(err)).Inc()
 			return nil
-		})
+		}))
 	}
-	_ = g.Wait() // none of them returns an error
+	_ = g.Wait() // whom it does not reach is all the same
 }
