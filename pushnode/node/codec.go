@@ -54,11 +54,19 @@ func encodeProtobuf(r *protocol.Reply) ([]byte, error) {
 	return append(binary.AppendUvarint(make([]byte, 0, len(body)+3), uint64(len(body))), body...), nil
 }
 
-var errEmptyFrame = errors.New("frame holds no command")
+var (
+	errEmptyFrame = errors.New("frame holds no command")
+	errNesting    = errors.New("frame is nested too deeply")
+)
 
 // maxCommands is how many commands one frame may hold. SDKs send one connect
 // and one subscribe per topic, of which a connection may have 128.
 const maxCommands = 512
+
+// maxNesting is how deeply the objects and arrays of a JSON command may lie in one
+// another. The decoder of package protocol goes down into them by recursion: a
+// frame of brackets alone would take 32 MiB of stack, and a fifth of a second.
+const maxNesting = 128
 
 // decodeCommands returns the commands of a frame. An error means that the frame
 // is not of the protocol, and then no command counts.
@@ -68,6 +76,9 @@ func (c *codec) decodeCommands(frame []byte) ([]*protocol.Command, error) {
 	}
 	if len(frame) == 0 {
 		return nil, errEmptyFrame
+	}
+	if c.messageType == websocket.TextMessage && nestsBeyond(frame, maxNesting) {
+		return nil, errNesting
 	}
 	decoder := c.decoder(frame)
 	var commands []*protocol.Command
@@ -86,4 +97,31 @@ func (c *codec) decodeCommands(frame []byte) ([]*protocol.Command, error) {
 			return nil, err
 		}
 	}
+}
+
+// nestsBeyond reports whether the JSON of a line of frame has more than most
+// objects and arrays in one another, as far as it is JSON.
+func nestsBeyond(frame []byte, most int) bool {
+	if bytes.Count(frame, []byte{'{'})+bytes.Count(frame, []byte{'['}) <= most {
+		return false // as nearly all frames
+	}
+	depth, quoted := 0, false
+	for i := 0; i < len(frame); i++ {
+		switch b := frame[i]; {
+		case b == '\n': // each line is decoded by itself
+			depth, quoted = 0, false
+		case quoted && b == '\\' && i+1 < len(frame) && frame[i+1] != '\n':
+			i++
+		case b == '"':
+			quoted = !quoted
+		case quoted:
+		case b == '{' || b == '[':
+			if depth++; depth > most {
+				return true
+			}
+		case b == '}' || b == ']':
+			depth--
+		}
+	}
+	return false
 }

@@ -279,6 +279,7 @@ func TestBadInput(t *testing.T) {
 		"connect twice":               {[]string{`{"id":1,"connect":{"token":"7"}}`, `{"id":2,"connect":{"token":"7"}}`}, 3501},
 		"nothing at all":              {nil, 3502},
 		"frame over the limit":        {[]string{`{"id":1,"connect":{"token":"` + strings.Repeat("x", 70<<10) + `"}}`}, 1009},
+		"brackets":                    {[]string{`{"id":1,"connect":{"data":` + strings.Repeat("[", 60_000)}, 3501},
 		"garbage when connected":      {[]string{`{"id":1,"connect":{"token":"7"}}`, `[1,2`}, 3501},
 		"command that does not exist": {[]string{`{"id":1,"connect":{"token":"7"}}`, `{"id":2}`}, 3501},
 		"send":                        {[]string{`{"id":1,"connect":{"token":"7"}}`, `{"send":{"data":{}}}`}, 3508},
