@@ -15,6 +15,18 @@ import (
 // CloudEvents 1.0 over HTTP. Whichever way an event comes, rules see it as in
 // structured mode: its attributes are fields of the body, and data is one.
 
+// How an event says its mode: by its Content-Type, or, in binary mode, by headers.
+const (
+	structuredKind = "application/cloudevents+json"
+	batchKind      = "application/cloudevents-batch+json"
+)
+
+// inBinaryMode reports whether h hold the attributes of an event.
+func inBinaryMode(h http.Header) bool {
+	kind := mediaType(h)
+	return kind != structuredKind && kind != batchKind && h.Get("ce-specversion") != "" && h.Get("ce-id") != ""
+}
+
 // readStructured reads an event that is a JSON object.
 func readStructured(body []byte) (event, *push.Problem) {
 	value, p := decodeJSON(body)
@@ -46,15 +58,16 @@ func readBatch(body []byte) ([]event, *push.Problem) {
 	return events, nil
 }
 
-// readBinary reads an event whose attributes are headers.
+// readBinary reads an event whose attributes are headers. Those that may carry a
+// secret are left out, as rules see no such header.
 func readBinary(h http.Header, kind string, body []byte) (event, *push.Problem) {
 	object := make(map[string]any)
 	for name, values := range h {
 		attribute, ok := strings.CutPrefix(name, "Ce-")
-		if !ok || attribute == "" {
+		if !ok || attribute == "" || secretName(strings.ToLower(name)) {
 			continue
 		}
-		value := values[0]
+		value := strings.Join(values, ", ")
 		if decoded, err := url.PathUnescape(value); err == nil {
 			value = decoded
 		}

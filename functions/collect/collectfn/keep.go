@@ -322,7 +322,7 @@ func revive(src *source.Source, kept *store.Delivery) (*delivery, event, *push.P
 		header.Set(name, value)
 	}
 	if detail.Event {
-		header.Set("Content-Type", "application/cloudevents+json")
+		header.Set("Content-Type", structuredKind)
 	}
 	events, isBatch, p := readEvents(header, kept.Body, src.Receiver)
 	if p == nil && (isBatch || len(events) != 1) {

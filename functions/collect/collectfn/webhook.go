@@ -44,6 +44,10 @@ func (h *Handler) webhook(w http.ResponseWriter, r *http.Request) {
 		h.turnAway(w, r, src, p, nil, false)
 		return
 	}
+	if p := unreadable(r.Header, src.Receiver); p != nil {
+		h.turnAway(w, r, src, p, body, false)
+		return
+	}
 	now := h.now()
 	if _, err := src.Receiver.Verify(r.Header, body, now); err != nil {
 		h.turnAway(w, r, src, src.Receiver.Problem(err), body, false)

@@ -26,15 +26,15 @@ type event struct {
 // body that says it is a form becomes its fields, one that is neither JSON nor a
 // form a text.
 func readEvents(h http.Header, body []byte, receiver *signature.Receiver) (events []event, isBatch bool, p *push.Problem) {
-	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	kind := mediaType(h)
 	switch {
-	case kind == "application/cloudevents-batch+json":
+	case kind == batchKind:
 		events, p = readBatch(body)
 		return events, true, p
-	case kind == "application/cloudevents+json":
+	case kind == structuredKind:
 		e, p := readStructured(body)
 		return []event{e}, false, p
-	case h.Get("ce-specversion") != "" && h.Get("ce-id") != "":
+	case inBinaryMode(h):
 		e, p := readBinary(h, kind, body)
 		return []event{e}, false, p
 	}
@@ -42,7 +42,33 @@ func readEvents(h http.Header, body []byte, receiver *signature.Receiver) (event
 	if p != nil {
 		return nil, false, p
 	}
+	// Nobody signs a Content-Type: what is an event under one is the same event
+	// under another, or a repeat could be made a second delivery.
+	if object, ok := value.(map[string]any); ok && object["specversion"] == "1.0" {
+		if e, p := cloudEvent(value); p == nil {
+			return []event{e}, false, nil
+		}
+	}
 	return []event{{receiver.DeliveryID(h, body, value), value}}, false, nil
+}
+
+// mediaType returns what the Content-Type says, without its parameters.
+func mediaType(h http.Header) string {
+	kind, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return kind
+}
+
+// unreadable says what is wrong with the headers of a webhook, whatever its body
+// is; nil: nothing.
+func unreadable(h http.Header, receiver *signature.Receiver) *push.Problem {
+	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return push.NewProblem(push.CodeBadRequest, "the body is compressed (Content-Encoding: %s), which is not read here: have it sent as it is", clip(coding, 40))
+	}
+	if inBinaryMode(h) && receiver.Scheme().Proves().Body {
+		return push.NewProblem(push.CodeBadRequest, "the CloudEvent is in binary mode: its attributes are headers, "+
+			"which the signature does not cover. Have it sent in structured mode, as %s", structuredKind)
+	}
+	return nil
 }
 
 func readBody(kind string, body []byte) (any, *push.Problem) {
