@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -76,13 +75,24 @@ func run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 	if err := os.MkdirAll(cfg.LocalDir, 0o700); err != nil {
 		return err
 	}
+	factsFile := filepath.Join(cfg.LocalDir, "stack.json")
+	// Two on one store, each with a Redis of its own, would deliver nothing: neither
+	// finds its term in the store.
+	mine, ok, err := lock(filepath.Join(cfg.LocalDir, "lock"))
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("another one runs in %s already%s; stop it, or give this one a LOCAL_DIR and ports of its own (-h lists them)",
+			cfg.LocalDir, pageOf(factsFile))
+	}
+	defer mine.Close()
 	keys, err := stack.LoadKeys(filepath.Join(cfg.LocalDir, "keys.json"))
 	if err != nil {
 		return err
 	}
-	factsFile := filepath.Join(cfg.LocalDir, "stack.json")
-	other, err := running(ctx, factsFile)
-	if err != nil {
+	// Those of one that was killed: scripts wait for the file to appear.
+	if err := stack.RemoveFacts(factsFile); err != nil {
 		return err
 	}
 
@@ -96,9 +106,6 @@ func run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 	cancel()
 	if err != nil {
 		fmt.Fprintln(stdout, "and could not:")
-		if other != "" {
-			return fmt.Errorf("another one runs here already, with its page at %s; stop it, or give this one other ports and a LOCAL_DIR of its own\n%w", other, err)
-		}
 		return err
 	}
 	fmt.Fprintf(stdout, "ready after %.1f s\n", time.Since(began).Seconds())
@@ -152,32 +159,12 @@ func tell(w io.Writer, f stack.Facts) {
 	fmt.Fprintln(w, "\nCtrl-C stops it.")
 }
 
-// running returns where the page is of a stack that runs already and wrote its
-// facts to path, "" where none does. The facts of one that was killed are
-// removed: scripts wait for the file to appear.
-func running(ctx context.Context, path string) (page string, err error) {
+// pageOf says where the page is of the stack that wrote its facts to path, ""
+// where that is not known yet.
+func pageOf(path string) string {
 	facts, err := stack.ReadFacts(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
-	}
-	if err == nil && answers(ctx, facts.Page) {
-		return facts.Page, nil // whether two can run is for the ports to say
-	}
-	return "", stack.RemoveFacts(path)
-}
-
-func answers(ctx context.Context, base string) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/healthz", nil)
 	if err != nil {
-		return false
+		return ""
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return false
-	}
-	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	return ", with its page at " + facts.Page
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -140,7 +141,8 @@ func curl(t *testing.T, said string) string {
 	return ""
 }
 
-// A second one in the same place says that there is a first.
+// A second one in the same place says that there is a first, and leaves it alone,
+// whichever ports it has.
 func TestTwoAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	env := freePorts(dir)
@@ -154,27 +156,43 @@ func TestTwoAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env["PAGE_PORT"] = facts.Page[strings.LastIndexByte(facts.Page, ':')+1:]
+	tests := map[string]string{"other ports": env["PAGE_PORT"], "the same port": facts.Page[strings.LastIndexByte(facts.Page, ':')+1:]}
+	for name, port := range tests {
+		t.Run(name, func(t *testing.T) {
+			env := maps.Clone(env)
+			env["PAGE_PORT"] = port
+			cfg, err := serve.Load[Config](t.Context(), func(name string) string { return env[name] })
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+			defer cancel()
+			err = run(ctx, cfg, io.Discard, t.Output())
+			if err == nil || !strings.Contains(err.Error(), "page at "+facts.Page) || !strings.Contains(err.Error(), "LOCAL_DIR") {
+				t.Errorf("run beside another = %v, want that it runs at %s, and LOCAL_DIR", err, facts.Page)
+			}
+			if now, err := stack.ReadFacts(filepath.Join(dir, "stack.json")); err != nil || now.Page != facts.Page {
+				t.Errorf("the facts of the first are %+v, %v, want them as they were", now, err)
+			}
+		})
+	}
+}
+
+// What one that was killed has left is gone when the next one has ended.
+func TestStaleFacts(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "stack.json")
+	if err := (stack.Facts{Page: "http://127.0.0.1:1"}).Write(path); err != nil {
+		t.Fatal(err)
+	}
+	env := freePorts(dir)
+	env["SOURCES"] = filepath.Join(dir, "none.yaml")
 	cfg, err := serve.Load[Config](t.Context(), func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = run(t.Context(), cfg, io.Discard, t.Output())
-	if err == nil || !strings.Contains(err.Error(), "page at "+facts.Page) || !strings.Contains(err.Error(), "PAGE_PORT") {
-		t.Errorf("run beside another = %v, want that it runs at %s, and PAGE_PORT", err, facts.Page)
-	}
-	if now, err := stack.ReadFacts(filepath.Join(dir, "stack.json")); err != nil || now.Page != facts.Page {
-		t.Errorf("the facts of the first are %+v, %v, want them as they were", now, err)
-	}
-}
-
-func TestStaleFacts(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "stack.json")
-	if err := (stack.Facts{Page: "http://127.0.0.1:1"}).Write(path); err != nil {
-		t.Fatal(err)
-	}
-	if page, err := running(t.Context(), path); page != "" || err != nil {
-		t.Fatalf("running = %q, %v, want none", page, err)
+	if err := run(t.Context(), cfg, io.Discard, t.Output()); err == nil {
+		t.Error("run without its sources = nil, want an error")
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the facts of a stack that is gone are still there: %v", err)
