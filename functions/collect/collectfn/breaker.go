@@ -9,7 +9,8 @@ import (
 const breakTime = time.Second
 
 // A breaker keeps posts from waiting, one like the other, for a Dispatch that
-// does not answer: their messages go into the outbox at once.
+// does not answer: their messages go into the outbox at once. A hand-off whose end
+// tells nothing of Dispatch need not be noted: after breakTime another one tries.
 type breaker struct {
 	mu    sync.Mutex // guards what follows
 	until time.Time  // no hand-off before that; zero while Dispatch answers

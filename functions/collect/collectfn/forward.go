@@ -14,6 +14,11 @@ import (
 // judges what is due; requests between our services allow as much.
 const clockSkew = 5 * time.Minute
 
+// widePlaces is how many places in channels a hand-off has at most whose time runs
+// out only where Dispatch is not well: it takes about a second for so many. That of
+// a wider one may run out by its size, which is no reason to break with all others.
+const widePlaces = 10_000
+
 // Why messages go into the outbox.
 const (
 	reasonScheduled   = "scheduled"   // they have a deliver_at
@@ -140,9 +145,10 @@ func (h *Handler) handOff(ctx context.Context, messages []push.Message, again bo
 		errs = append(errs, errors.New("the hand-off does not say what became of it"))
 	}
 	var first error
-	broken := false
+	unreachable, timedOut := false, false
 	for i, err := range errs {
-		broken = broken || errors.Is(err, handoff.ErrTimeout) || errors.Is(err, handoff.ErrUnreachable)
+		unreachable = unreachable || errors.Is(err, handoff.ErrUnreachable)
+		timedOut = timedOut || errors.Is(err, handoff.ErrTimeout)
 		if err != nil && first == nil {
 			first = err
 		}
@@ -151,8 +157,19 @@ func (h *Handler) handOff(ctx context.Context, messages []push.Message, again bo
 		}
 	}
 	h.dispatch.note(h.log, first)
-	h.breaker.note(h.cfg.Now(), broken)
+	if unreachable || !timedOut || placesOf(messages) <= widePlaces {
+		h.breaker.note(h.cfg.Now(), unreachable || timedOut)
+	}
 	return errs
+}
+
+// placesOf returns how many places in channels messages have at most.
+func placesOf(messages []push.Message) int {
+	places := 0
+	for i := range messages {
+		places += messages[i].To.AtMost()
+	}
+	return places
 }
 
 // clipped bounds what an error writes into the outbox, in bytes.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"pushcluster/shared/handoff"
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
@@ -198,6 +199,49 @@ func TestBreakWhileDispatchIsAway(t *testing.T) {
 	r.post(to("g", "6"))
 	if got := r.handed(); got != "f g" {
 		t.Errorf("after a refusal %q is handed off, want f g", got)
+	}
+}
+
+// A failing is a hand-off of which nothing is confirmed, for one reason.
+type failing struct {
+	Handoff
+	err error
+}
+
+func (f failing) HandOff(_ context.Context, messages []push.Message, _ bool) []error {
+	return slices.Repeat([]error{f.err}, len(messages))
+}
+
+// One sender's array that is too wide to be done in time is no reason for the
+// messages of others to take the detour.
+func TestWideHandOffIsNoReasonToBreak(t *testing.T) {
+	wide := make([]string, widePlaces/2)
+	for i := range wide {
+		wide[i] = fmt.Sprint("w", i)
+	}
+	tests := map[string]struct {
+		post   string
+		err    error
+		handed string // of a post to another channel right behind it
+	}{
+		"wide, out of time":   {"[" + to("a", wide...) + "," + to("b", wide...) + "]", handoff.ErrTimeout, "c"},
+		"wide, unreachable":   {"[" + to("a", wide...) + "," + to("b", wide...) + "]", handoff.ErrUnreachable, ""},
+		"narrow, out of time": {to("a", "1"), handoff.ErrTimeout, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			whole := r.collect.handoff
+			r.collect.handoff = failing{whole, tt.err}
+			if w := r.post(tt.post); w.Code != 202 {
+				t.Fatalf("answer = %d %.200s, want 202", w.Code, w.Body)
+			}
+			r.collect.handoff = whole
+			r.post(to("c", "2"))
+			if got := r.handed(); got != tt.handed {
+				t.Errorf("behind %v %q is handed off, want %q", tt.err, got, tt.handed)
+			}
+		})
 	}
 }
 
