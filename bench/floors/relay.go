@@ -18,15 +18,15 @@ import (
 // loop, no checks, no repeats, no predecessors: what it costs is the processes
 // and the wire. What comes while it waits for Redis goes with the next pipeline.
 type relay struct {
-	ep, lfd      int
-	redis, sink  int
-	conns        []*relayConn // by descriptor
-	waiting      relayBatch
-	atRedis      relayBatch // of which Redis has not answered all
-	asked        bool
-	atSink       []relayBatch // in the order they were sent
-	reply, frame []byte
-	in           []byte // of Redis, not read yet
+	ep, lfd     int
+	redis, sink int
+	conns       []*relayConn // by descriptor
+	waiting     relayBatch
+	atRedis     relayBatch // of which Redis has not answered all
+	asked       bool
+	atSink      []relayBatch // in the order they were sent
+	replies     []byte       // of Redis to atRedis, as far as they have come
+	out         []byte       // the memory of what is written next
 }
 
 // A relayBatch is what goes together: requests to answer, and their messages as
@@ -153,7 +153,7 @@ func (r *relay) ask() {
 		return
 	}
 	r.atRedis, r.waiting, r.asked = r.waiting, relayBatch{}, true
-	f := r.frame[:0]
+	f := r.out[:0]
 	var user [10]byte
 	for b := r.atRedis.messages; len(b) > 6; {
 		l := int(binary.BigEndian.Uint16(b[4:]))
@@ -166,7 +166,7 @@ func (r *relay) ask() {
 		f = appendBulk(f, "routes:", id)
 		b = b[6+l:]
 	}
-	r.frame = f
+	r.out = f
 	writeAll(r.redis, f)
 }
 
@@ -189,8 +189,8 @@ func (r *relay) fromRedis(buf []byte) {
 	if n <= 0 {
 		log.Fatal(errRelay)
 	}
-	r.in = append(r.in, buf[:n]...)
-	rest := r.in
+	r.replies = append(r.replies, buf[:n]...)
+	rest := r.replies
 	for range 2 * r.atRedis.n {
 		length := replyLen(rest)
 		if length == 0 {
@@ -198,11 +198,11 @@ func (r *relay) fromRedis(buf []byte) {
 		}
 		rest = rest[length:]
 	}
-	r.in, r.asked = r.in[:0], false
+	r.replies, r.asked = r.replies[:0], false
 	b := &r.atRedis
-	r.reply = binary.BigEndian.AppendUint32(r.reply[:0], uint32(len(b.messages)))
-	r.reply = append(r.reply, b.messages...)
-	writeAll(r.sink, r.reply)
+	r.out = binary.BigEndian.AppendUint32(r.out[:0], uint32(len(b.messages)))
+	r.out = append(r.out, b.messages...)
+	writeAll(r.sink, r.out)
 	b.messages = nil
 	r.atSink = append(r.atSink, *b)
 }
