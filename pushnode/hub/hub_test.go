@@ -140,7 +140,7 @@ type client struct {
 	start push.Offset
 	after push.Offset
 	page  []push.Entry
-	stage int // 0 to read, 1 to hand in, 2 live, 3 gone
+	stage int // 0 to read, 1 to hand in, 2 live, 3 gone, 4 to go live
 	more  bool
 }
 
@@ -238,9 +238,39 @@ func (w *world) join() {
 	w.clients = append(w.clients, c)
 }
 
+func (c *client) joining() bool { return c.stage < 2 || c.stage == 4 }
+
+// joinLast has a client join that wants what comes from now on, where that needs
+// no read.
+func (w *world) joinLast() {
+	c := &client{stage: 4}
+	c.sub = w.hub.Subscribe(worldChannel, c)
+	var ok bool
+	if c.start, ok = c.sub.StartAtLast(); !ok {
+		w.hub.Unsubscribe(c.sub)
+		return
+	}
+	w.clients = append(w.clients, c)
+}
+
+// goLive has a client go live that needs no read for it, as far as it knows.
+func (w *world) goLive(c *client) {
+	switch c.sub.GoLive() {
+	case hub.ReadOn:
+		c.stage = 0
+	case hub.Live:
+		c.stage = 2
+	case hub.LiveGap:
+		c.stage = 2
+		w.own(c.sub.Channel())
+	}
+}
+
 // step makes one step of a client's recovery.
 func (w *world) step(c *client) {
 	switch c.stage {
+	case 4:
+		w.goLive(c)
 	case 0:
 		c.after = c.sub.Reading()
 		c.page, c.more = w.readLog(c.after, 3)
@@ -251,15 +281,8 @@ func (w *world) step(c *client) {
 		}
 		c.sub.Took(c.after, hub.Page{Entries: c.page, End: pageEnd(c.after, c.page)})
 		c.stage = 0
-		if c.more {
-			return
-		}
-		switch c.sub.GoLive() {
-		case hub.Live:
-			c.stage = 2
-		case hub.LiveGap:
-			c.stage = 2
-			w.own(c.sub.Channel())
+		if !c.more {
+			w.goLive(c)
 		}
 	}
 }
@@ -308,13 +331,14 @@ func TestOrderUnderAnySchedule(t *testing.T) {
 			return w.clients[rapid.IntRange(0, len(w.clients)-1).Draw(t, "client")]
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"append":  func(*rapid.T) { w.append() },
-			"arrive":  func(*rapid.T) { w.arrive() },
-			"arrive2": func(*rapid.T) { w.arrive() },
-			"catchUp": func(*rapid.T) { w.catchUp() },
-			"beat":    func(*rapid.T) { w.beat() },
-			"pass":    func(*rapid.T) { w.pass() },
-			"join":    func(*rapid.T) { w.join() },
+			"append":   func(*rapid.T) { w.append() },
+			"arrive":   func(*rapid.T) { w.arrive() },
+			"arrive2":  func(*rapid.T) { w.arrive() },
+			"catchUp":  func(*rapid.T) { w.catchUp() },
+			"beat":     func(*rapid.T) { w.beat() },
+			"pass":     func(*rapid.T) { w.pass() },
+			"join":     func(*rapid.T) { w.join() },
+			"joinLast": func(*rapid.T) { w.joinLast() },
 			"step": func(*rapid.T) {
 				if c := pick(); c != nil {
 					w.step(c)
@@ -341,7 +365,7 @@ func (w *world) settle() {
 		busy := w.catch != nil
 		w.catchUp()
 		for _, c := range w.clients {
-			if c.stage < 2 {
+			if c.joining() {
 				busy = true
 				w.step(c)
 			}
@@ -363,7 +387,7 @@ func (w *world) settle() {
 	for _, c := range w.clients {
 		if c.stage == 2 {
 			w.check(c, true)
-		} else if c.stage < 2 {
+		} else if c.joining() {
 			w.t.Fatal("a client never went live")
 		}
 	}

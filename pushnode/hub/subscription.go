@@ -5,13 +5,14 @@ import "pushcluster/shared/push"
 // A Subscription is one connection's place in one channel. Its life:
 //
 //	sub := hub.Subscribe(name, conn)
+//	sub.StartAtLast(), sub.GoLive(); or where that does not do:
 //	channel registered; sub.Start(position)
 //	sub.Reading(), read the first page, put it into the reply, sub.Took(page)
 //	for each further page: sub.Reading(), read, sub.Give(page)
 //	sub.GoLive()
 //	hub.Unsubscribe(sub)
 //
-// Start, Reading, Took and GoLive are called by one goroutine at a time.
+// Start, StartAtLast, Reading, Took and GoLive are called by one goroutine at a time.
 type Subscription struct {
 	channel *Channel
 	conn    Connection
@@ -48,6 +49,23 @@ func (sub *Subscription) Start(pos push.Offset) {
 	if sub.start != nil {
 		sub.start.from = pos
 	}
+}
+
+// StartAtLast starts sub where the channel is, with what comes from now on, and
+// returns that offset: nothing needs to be read, and GoLive may follow. ok is
+// false before the first subscription of the channel went live.
+func (sub *Subscription) StartAtLast() (last push.Offset, ok bool) {
+	ch := sub.channel
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if !ch.started || sub.start == nil {
+		return 0, false
+	}
+	sub.pos = ch.last
+	// In one step with last: what the hold forgets between the two would be taken
+	// for read.
+	*sub.start = start{from: ch.last, mark: ch.mark()}
+	return ch.last, true
 }
 
 // Reading notes that a read for sub begins and returns the offset to read from.

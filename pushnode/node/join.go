@@ -72,13 +72,9 @@ func (c *client) joinLive(j *join) bool {
 	if _, known := c.startOf(j.sub.Channel().Name(), j); known {
 		return false
 	}
-	last, live := j.sub.Channel().Last()
-	if !live {
-		return false
-	}
-	j.sub.Reading()
-	j.beginAt(last)
-	return true
+	last, live := j.sub.StartAtLast()
+	j.start = last
+	return live
 }
 
 // joinByReading makes sure of the route and reads, where joinLive does not do.
