@@ -23,6 +23,7 @@ type codec struct {
 	welcome     func(*welcome, []byte) ([]byte, error) // appends a packet
 	publication func(*hub.Publication) ([]byte, error)
 	decoder     func(frame []byte) protocol.CommandDecoder
+	nested      func(frame []byte, most int) bool // see maxNesting
 }
 
 var (
@@ -34,6 +35,7 @@ var (
 		decoder: func(frame []byte) protocol.CommandDecoder {
 			return protocol.NewJSONCommandDecoder(frame)
 		},
+		nested: jsonNested,
 	}
 	codecProtobuf = &codec{
 		name: "protobuf", messageType: websocket.BinaryMessage, ping: []byte{0},
@@ -43,6 +45,7 @@ var (
 		decoder: func(frame []byte) protocol.CommandDecoder {
 			return protocol.NewProtobufCommandDecoder(frame)
 		},
+		nested: protobufNested,
 	}
 )
 
@@ -63,11 +66,6 @@ var (
 // and one subscribe per topic, of which a connection may have 128.
 const maxCommands = 512
 
-// maxNesting is how deeply the objects and arrays of a JSON command may lie in one
-// another. The decoder of package protocol goes down into them by recursion: a
-// frame of brackets alone would take 32 MiB of stack, and a fifth of a second.
-const maxNesting = 128
-
 // decodeCommands returns the commands of a frame. An error means that the frame
 // is not of the protocol, and then no command counts.
 func (c *codec) decodeCommands(frame []byte) ([]*protocol.Command, error) {
@@ -77,7 +75,7 @@ func (c *codec) decodeCommands(frame []byte) ([]*protocol.Command, error) {
 	if len(frame) == 0 {
 		return nil, errEmptyFrame
 	}
-	if c.messageType == websocket.TextMessage && nestsBeyond(frame, maxNesting) {
+	if c.nested(frame, maxNesting) {
 		return nil, errNesting
 	}
 	decoder := c.decoder(frame)
@@ -97,31 +95,4 @@ func (c *codec) decodeCommands(frame []byte) ([]*protocol.Command, error) {
 			return nil, err
 		}
 	}
-}
-
-// nestsBeyond reports whether the JSON of a line of frame has more than most
-// objects and arrays in one another, as far as it is JSON.
-func nestsBeyond(frame []byte, most int) bool {
-	if bytes.Count(frame, []byte{'{'})+bytes.Count(frame, []byte{'['}) <= most {
-		return false // as nearly all frames
-	}
-	depth, quoted := 0, false
-	for i := 0; i < len(frame); i++ {
-		switch b := frame[i]; {
-		case b == '\n': // each line is decoded by itself
-			depth, quoted = 0, false
-		case quoted && b == '\\' && i+1 < len(frame) && frame[i+1] != '\n':
-			i++
-		case b == '"':
-			quoted = !quoted
-		case quoted:
-		case b == '{' || b == '[':
-			if depth++; depth > most {
-				return true
-			}
-		case b == '}' || b == ']':
-			depth--
-		}
-	}
-	return false
 }

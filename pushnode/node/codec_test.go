@@ -1,42 +1,8 @@
 package node
 
 import (
-	"errors"
-	"strings"
 	"testing"
 )
-
-// What a client nests in a frame costs the decoder a stack that grows with it.
-func TestNestingOfCommands(t *testing.T) {
-	brackets := func(n int) string { return strings.Repeat("[", n) }
-	command := func(data string) string { return `{"id":1,"rpc":{"method":"ack","data":` + data + `}}` }
-	nested := func(n int) string { return command(brackets(n) + strings.Repeat("]", n)) }
-	tests := map[string]struct {
-		frame string
-		deep  bool
-	}{
-		"as deep as may be":               {nested(maxNesting - 2), false},
-		"deeper":                          {nested(maxNesting - 1), true},
-		"objects":                         {command(strings.Repeat(`{"a":`, maxNesting)), true},
-		"in a field that is none":         {`{"x":` + brackets(60_000), true},
-		"side by side":                    {command("[" + strings.Repeat("[],", 10_000) + "{}]"), false},
-		"in a string":                     {command(`"` + brackets(10_000) + `"`), false},
-		"in a string, behind a quote":     {command(`"\"` + brackets(10_000) + `"`), false},
-		"behind a string":                 {command(`["\\",` + brackets(maxNesting)), true},
-		"in many commands":                {strings.Repeat(nested(10)+"\n", 100), false},
-		"in the second command":           {command("1") + "\n" + nested(maxNesting), true},
-		"behind a string that has no end": {`{"x":"` + "\n" + nested(maxNesting), true},
-		"behind a backslash at an end":    {`{"x":"\` + "\n" + nested(maxNesting), true},
-		"behind ends of nothing":          {strings.Repeat("]", 1000) + "\n" + nested(maxNesting), true},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			if _, err := codecJSON.decodeCommands([]byte(tt.frame)); errors.Is(err, errNesting) != tt.deep {
-				t.Errorf("decodeCommands(%.80q, %d bytes) = %v, want it refused as nested: %v", tt.frame, len(tt.frame), err, tt.deep)
-			}
-		})
-	}
-}
 
 // FuzzDecodeCommands: whatever a client sends in a frame, decoding ends, and a
 // frame that counts holds a bounded number of commands.
