@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"pushcluster/pushctl/api"
@@ -150,14 +151,21 @@ func (r *run) add(ctx context.Context, number int, line []byte, wrong error) err
 	return nil
 }
 
-// withID returns the message of a line with an id of its own, or with id.
+// withID returns the message of a line with an id of its own, or with id. Collect
+// takes a field by its name in any case, and null for none.
 func withID(line []byte, id string) ([]byte, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(line, &fields); err != nil || fields == nil {
 		return nil, errors.New("the line is not a JSON object")
 	}
-	if _, given := fields["id"]; given {
-		return line, nil
+	for name, value := range fields {
+		switch {
+		case !strings.EqualFold(name, "id"):
+		case string(value) != "null":
+			return line, nil
+		default:
+			delete(fields, name)
+		}
 	}
 	quoted, err := json.Marshal(id)
 	if err != nil {

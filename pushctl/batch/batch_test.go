@@ -82,6 +82,8 @@ func TestRun(t *testing.T) {
 		"one":            {`{"data":1}`, []string{"1 key/k/1"}},
 		"an id of ours":  {"{\"data\":1}\n{\"data\":2}\n", []string{"1 key/k/1", "2 key/k/2"}},
 		"an id of yours": {`{"id":"mine","data":1}`, []string{"1 key/mine"}},
+		"no id of yours": {`{"id":null,"data":1}`, []string{"1 key/k/1"}},
+		"in capitals":    {"{\"ID\":\"mine\",\"data\":1}\n{\"ID\":null,\"data\":2}", []string{"1 key/mine", "2 key/k/2"}},
 		"no JSON":        {"{\"data\":1}\nx\n{\"data\":2}", []string{"1 key/k/1", "2 bad_json", "3 key/k/3"}},
 		"no object":      {"[1]\nnull\n{}\n", []string{"1 bad_json", "2 bad_json", "3 invalid_message"}},
 		"refused":        {"{\"to\":1}\n{\"data\":2}\n", []string{"1 invalid_message", "2 key/k/2"}},

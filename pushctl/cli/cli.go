@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -65,11 +64,12 @@ It asks Collect (--url), Auth (--auth) and a push node (--node). When nothing sa
 1 it failed, 2 the command line is wrong.`
 
 // Main runs pushctl with args (without the program's name) and returns its exit
-// code. Without args it tells what there is, on stderr. It ends early, as if all
-// went well, at an interrupt.
+// code. Without args it tells what there is, on stderr. It ends early at an
+// interrupt, also while it waits for stdin; a second one ends the process.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // from now on a signal does what it always does
 	var g grammar
 	k, err := newParser(&g, stdout, stderr)
 	if err != nil {
@@ -86,7 +86,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 		return code
 	}
 	s := &session{
-		settings: g.settings, parser: k, stdin: stdin, stderr: stderr, now: time.Now, getenv: os.Getenv,
+		settings: g.settings, parser: k, stdin: abandonable(ctx, stdin), stderr: stderr, now: time.Now, getenv: os.Getenv,
 		out: &show.Printer{Out: stdout, JSON: g.JSON, Colour: coloured(g.Colour, stdout, os.Getenv)},
 	}
 	defer s.close()
@@ -131,7 +131,7 @@ func parse(k *kong.Kong, args []string, stderr io.Writer) (parsed *kong.Context,
 	fmt.Fprintln(stderr, "pushctl:", err)
 	command := "pushctl"
 	if wrong, ok := errors.AsType[*kong.ParseError](err); ok && wrong.Context != nil && wrong.Context.Selected() != nil {
-		command += " " + strings.Join(strings.Fields(wrong.Context.Selected().Path())[1:], " ")
+		command = wrong.Context.Selected().FullPath()
 	}
 	fmt.Fprintf(stderr, "See %s --help.\n", command)
 	return nil, exitUsage, true

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"slices"
 	"strings"
@@ -78,6 +79,53 @@ func TestMainTellsHowItIsUsed(t *testing.T) {
 	}
 }
 
+// What is wrong with a command's words names the command whose help says more.
+func TestMainNamesTheCommand(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"a command":       {[]string{"send", "-u"}, "See pushctl send --help.\n"},
+		"a command below": {[]string{"parked", "discard"}, "See pushctl parked discard --help.\n"},
+		"no command":      {[]string{"sent"}, "See pushctl --help.\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			if code := Main(t.Context(), tt.args, strings.NewReader(""), io.Discard, &stderr); code != exitUsage || !strings.HasSuffix(stderr.String(), tt.want) {
+				t.Errorf("Main(%q) = %d and says %q, want %d and %q at the end", tt.args, code, &stderr, exitUsage, tt.want)
+			}
+		})
+	}
+}
+
+// An interrupt ends what waits for a stdin that says nothing.
+func TestMainInterrupted(t *testing.T) {
+	for name, args := range map[string][]string{
+		"lines": {"send", "--batch", "-", "--id", "import-3", "--url", "http://127.0.0.1:1"},
+		"whole": {"sources", "check", "-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, interrupt := context.WithCancel(t.Context())
+			stdin, typed := io.Pipe()
+			defer typed.Close()
+			ended := make(chan int, 1)
+			var stderr bytes.Buffer
+			go func() { ended <- Main(ctx, args, stdin, io.Discard, &stderr) }()
+			typed.Write([]byte(" \n")) // somebody reads now
+			interrupt()
+			select {
+			case code := <-ended:
+				if code != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
+					t.Errorf("Main(%q) = %d and says %q, want %d and that it was interrupted", args, code, &stderr, exitFailed)
+				}
+			case <-time.After(10 * time.Second):
+				t.Errorf("Main(%q) still waits for stdin", args)
+			}
+		})
+	}
+}
+
 func TestColoured(t *testing.T) {
 	env := func(pairs ...string) func(string) string {
 		return func(name string) string {
@@ -137,9 +185,9 @@ func TestDefinitionOf(t *testing.T) {
 		text, want string // want empty: an error
 	}{
 		"one source":      {one, one},
-		"a whole file":    {"sources:\n  a: {verify: gitlab, secrets: ['1', 2]}\n  b: {}\n", `{"secrets":["1",2],"verify":"gitlab"}`},
+		"a whole file":    {"sources:\n  a: {verify: gitlab, secrets: ['1', 0200]}\n  b: {}\n", `{"secrets":["1","0200"],"verify":"gitlab"}`},
 		"another's file":  {"sources:\n  b: {verify: gitlab}\n", ""},
-		"an empty file":   {"sources: {}\n", "sources: {}\n"},
+		"an empty file":   {"sources: {}\n", ""},
 		"not YAML at all": {"a: [", "a: ["},
 	}
 	for name, tt := range tests {
