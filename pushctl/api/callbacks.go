@@ -44,7 +44,7 @@ func (c *Client) DiscardCallback(ctx context.Context, id string) (Answer[Changed
 // callback gives an order about a callback, whose answer is empty, and answers
 // what becomes of it.
 func (c *Client) callback(ctx context.Context, method, id, suffix, becomes string) (Answer[Changed], error) {
-	a, err := do[Changed](ctx, c, call{to: c.collect(), method: method, path: "/v1/callbacks/" + url.PathEscape(id) + suffix})
+	a, err := do[Changed](ctx, c, call{to: c.collect(), method: method, path: "/v1/callbacks/" + url.PathEscape(id) + suffix, silent: true})
 	if err != nil {
 		return a, err
 	}

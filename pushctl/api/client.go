@@ -146,6 +146,7 @@ type call struct {
 	open   bool   // needs no API key, and gets none
 
 	patient bool // the answer comes bit by bit: it may take longPatience
+	silent  bool // success is 204 and nothing else
 }
 
 // longPatience is how long an answer may take that comes bit by bit, some 20 s
@@ -167,7 +168,7 @@ func do[T any](ctx context.Context, c *Client, k call) (Answer[T], error) {
 		if ctx.Err() != nil {
 			return a, ctx.Err()
 		}
-		fault.Status, fault.Err = 0, err
+		fault.Status, fault.Err = 0, late(err, c.patience(k))
 		return a, fault
 	}
 	if res.StatusCode >= 300 {
@@ -175,11 +176,14 @@ func do[T any](ctx context.Context, c *Client, k call) (Answer[T], error) {
 		return a, fault
 	}
 	a.Raw, a.Header = bytes.TrimSpace(raw), res.Header
-	if len(a.Raw) == 0 && res.StatusCode == http.StatusNoContent {
+	if k.silent && res.StatusCode == http.StatusNoContent {
 		return a, nil
 	}
-	if err := json.Unmarshal(raw, &a.Value); err != nil {
+	if err := json.Unmarshal(raw, &a.Value); err != nil || k.silent {
 		return a, fault
+	}
+	if v, ok := any(a.Value).(interface{ empty() bool }); ok && v.empty() {
+		return a, fault // JSON, but not of ours
 	}
 	return a, nil
 }
@@ -196,10 +200,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	if k.body != nil {
 		body = bytes.NewReader(k.body)
 	}
-	patience := c.cfg.Timeout
-	if k.patient {
-		patience = max(patience, longPatience)
-	}
+	patience := c.patience(k)
 	deadline, cancel := context.WithTimeout(ctx, patience)
 	req, err := http.NewRequestWithContext(deadline, k.method, k.to.base+k.path, body)
 	if err != nil {
@@ -222,14 +223,28 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // the URL is told already
 		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("no answer within %s", patience)
-		}
-		fault.Err = err
+		fault.Err = late(err, patience)
 		return nil, fault
 	}
 	res.Body = &endingBody{res.Body, cancel}
 	return res, nil
+}
+
+// patience is how long k may take, its answer included.
+func (c *Client) patience(k call) time.Duration {
+	if k.patient {
+		return max(c.cfg.Timeout, longPatience)
+	}
+	return c.cfg.Timeout
+}
+
+// late says of an error whether it is that the answer, or the rest of it, did
+// not come within patience.
+func late(err error, patience time.Duration) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("no answer within %s", patience)
+	}
+	return err
 }
 
 // An endingBody ends its request's deadline when it is closed.

@@ -35,7 +35,7 @@ func answering(t *testing.T, answer http.HandlerFunc) (*Client, func() *http.Req
 }
 
 func TestRequests(t *testing.T) {
-	c, last := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}")) })
+	c, last := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"token":"t"}`)) })
 	const odd = "a/b c?d#e%ü"
 	const escaped = "a%2Fb%20c%3Fd%23e%25%C3%BC"
 	tests := map[string]struct {
@@ -126,6 +126,17 @@ func TestErrors(t *testing.T) {
 			t.Errorf("Nodes = %v, want Canceled", err)
 		}
 	})
+	t.Run("too slow on its way", func(t *testing.T) {
+		c, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Write([]byte("{"))
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		})
+		c.cfg.Timeout = 100 * time.Millisecond
+		if _, err := c.Nodes(t.Context()); err == nil || !strings.Contains(err.Error(), "no answer within 100ms") {
+			t.Errorf("Nodes = %v", err)
+		}
+	})
 	t.Run("too slow", func(t *testing.T) {
 		c, _ := answering(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		c.cfg.Timeout = 10 * time.Millisecond
@@ -133,6 +144,37 @@ func TestErrors(t *testing.T) {
 			t.Errorf("Nodes = %v", err)
 		}
 	})
+}
+
+// TestSaysNothing: what anything before Collect answers instead of it is no
+// success of an order.
+func TestSaysNothing(t *testing.T) {
+	orders := map[string]func(context.Context, *Client) error{
+		"send":   func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, Message{}); return err },
+		"token":  func(ctx context.Context, c *Client) error { _, err := c.Token(ctx, Grant{}); return err },
+		"remove": func(ctx context.Context, c *Client) error { return c.RemoveSource(ctx, "s") },
+	}
+	answers := map[string]struct {
+		status int
+		body   string
+		taken  string // the order that it is the answer to
+	}{
+		"no content": {204, "", "remove"}, "nothing": {200, "", ""}, "null": {200, "null", ""}, "an object": {200, "{}", ""},
+		"an id": {202, `{"id":"k/1"}`, "send"}, "a token": {200, `{"token":"t"}`, "token"},
+	}
+	for name, tt := range answers {
+		t.Run(name, func(t *testing.T) {
+			c, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(tt.status)
+				w.Write([]byte(tt.body))
+			})
+			for order, do := range orders {
+				if err := do(t.Context(), c); (err == nil) != (tt.taken == order) {
+					t.Errorf("%s answered with %d %q = %v, want an error: %v", order, tt.status, tt.body, err, tt.taken != order)
+				}
+			}
+		})
+	}
 }
 
 func TestReady(t *testing.T) {

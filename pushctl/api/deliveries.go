@@ -209,7 +209,7 @@ func lines[T any](ctx context.Context, c *Client, k call, take func(Item[T]) err
 	if ctx.Err() != nil {
 		return Summary{}, ctx.Err()
 	}
-	fault.Status, fault.Err = 0, scanner.Err()
+	fault.Status, fault.Err = 0, late(scanner.Err(), c.patience(k))
 	if fault.Err == nil {
 		fault.Err = errors.New("the answer ended before its summary")
 	}

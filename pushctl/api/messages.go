@@ -28,6 +28,9 @@ type Accepted struct {
 	Detail string         `json:"detail"`
 }
 
+// empty reports whether it is no answer to one message.
+func (a Accepted) empty() bool { return a.ID == "" }
+
 // Repeated reports whether an answer says that the same had been accepted
 // before.
 func Repeated(h http.Header) bool { return h.Get("Idempotent-Replayed") == "true" }

@@ -65,7 +65,7 @@ func (c *Client) PutSource(ctx context.Context, name string, definition []byte) 
 
 // RemoveSource removes a source from the store.
 func (c *Client) RemoveSource(ctx context.Context, name string) error {
-	_, err := do[struct{}](ctx, c, call{to: c.collect(), method: "DELETE", path: sourcePath(name)})
+	_, err := do[struct{}](ctx, c, call{to: c.collect(), method: "DELETE", path: sourcePath(name), silent: true})
 	return err
 }
 

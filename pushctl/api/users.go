@@ -73,6 +73,8 @@ type Token struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
+func (t Token) empty() bool { return t.Token == "" }
+
 // Token has Auth mint a token.
 func (c *Client) Token(ctx context.Context, g Grant) (Answer[Token], error) {
 	return do[Token](ctx, c, call{to: c.auth(), method: "POST", path: "/v1/tokens", body: encode(g)})

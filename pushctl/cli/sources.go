@@ -135,19 +135,13 @@ func (c *sourcesPutCmd) Run(ctx context.Context, s *session) error {
 }
 
 // definitionOf returns the definition of one source: text, or what a whole file
-// of sources has under name, as JSON.
+// of sources has under name, as JSON. Its secrets stay as they are written.
 func definitionOf(text []byte, name string) ([]byte, error) {
-	var file struct {
-		Sources map[string]any `yaml:"sources"`
-	}
-	if yaml.Unmarshal(text, &file) != nil || len(file.Sources) == 0 {
+	definition, whole, err := source.Definition(text, name)
+	if !whole {
 		return text, nil // the server says what is wrong with it
 	}
-	one, ok := file.Sources[name]
-	if !ok {
-		return nil, fmt.Errorf("it has no source %q", name)
-	}
-	return json.Marshal(one)
+	return definition, err
 }
 
 type sourcesRmCmd struct {
