@@ -1,6 +1,7 @@
 package collectfn
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -87,5 +88,28 @@ func TestStoreAway(t *testing.T) {
 	}
 	if w := r.do(httptest.NewRequest("GET", "/healthz", nil)); w.Code != 200 {
 		t.Errorf("/healthz = %d, want 200", w.Code)
+	}
+}
+
+// Where the sources were never read, nobody is told that there is none: a sender
+// may take that for good.
+func TestSourcesAway(t *testing.T) {
+	r := newRig(t)
+	r.store.sourcesAway = true
+	asks := map[string]*http.Request{
+		"a webhook": httptest.NewRequest("POST", "/v1/webhooks/events", strings.NewReader("1")),
+		"a source":  httptest.NewRequest("GET", "/v1/sources/events", nil),
+		"a replay":  httptest.NewRequest("POST", "/v1/sources/events/replay", strings.NewReader("{}")),
+	}
+	for name, req := range asks {
+		req.Header.Set("X-API-Key", "sesame")
+		if w := r.do(req); codeOf(w) != push.CodeUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s is answered with %d %s, want 503 with Retry-After", name, w.Code, w.Body)
+		}
+	}
+	r.store.sourcesAway = false
+	r.later(10 * time.Second)
+	if w := r.hook("events", "1"); codeOf(w) != push.CodeNotFound {
+		t.Errorf("answer = %d %s, want 404 once the store has none", w.Code, w.Body)
 	}
 }

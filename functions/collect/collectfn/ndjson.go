@@ -169,9 +169,9 @@ func (h *Handler) sourceFor(w http.ResponseWriter, r *http.Request) (src *source
 		h.refuse(w, r, p)
 		return nil, "", false
 	}
-	src, ok = h.sourceSet(r.Context()).Source(r.PathValue("source"))
-	if !ok {
-		h.refuse(w, r, push.NewProblem(push.CodeNotFound, "there is no source of this name"))
+	set, name := h.sourceSet(r.Context()), r.PathValue("source")
+	if src, ok = set.Source(name); !ok {
+		h.refuse(w, r, noSource(set, name))
 	}
 	return src, key, ok
 }

@@ -54,8 +54,16 @@ type rig struct {
 type faultyStore struct {
 	store.Store
 	outboxAway     bool
+	sourcesAway    bool // its sources cannot be read
 	deliveriesAway bool // to be put
 	full           bool // of revocations
+}
+
+func (s *faultyStore) ListSources(ctx context.Context) ([]store.SourceRecord, error) {
+	if s.sourcesAway {
+		return nil, store.ErrUnavailable
+	}
+	return s.Store.ListSources(ctx)
 }
 
 func (s *faultyStore) PutDeliveries(ctx context.Context, records []store.Delivery) error {

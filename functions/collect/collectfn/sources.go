@@ -89,9 +89,10 @@ func (h *Handler) getSource(w http.ResponseWriter, r *http.Request) {
 	if _, ok := h.holder(w, r); !ok {
 		return
 	}
-	src, ok := h.sourceSet(r.Context()).Source(r.PathValue("source"))
+	set, name := h.sourceSet(r.Context()), r.PathValue("source")
+	src, ok := set.Source(name)
 	if !ok {
-		h.refuse(w, r, push.NewProblem(push.CodeNotFound, "there is no source of this name"))
+		h.refuse(w, r, noSource(set, name))
 		return
 	}
 	h.metrics.orders.WithLabelValues("sources").Inc()

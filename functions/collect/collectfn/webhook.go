@@ -225,20 +225,32 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request) {
 // source returns the source that r names; ok is false if there is none, and r is
 // answered.
 func (h *Handler) source(w http.ResponseWriter, r *http.Request) (*source.Source, bool) {
-	if h.cfg.Sources != nil {
-		src, ok := h.cfg.Sources.Set(r.Context()).Source(r.PathValue("source"))
-		if ok && h.cfg.Keys.Has(src.Name) {
-			// Whoever has the key could take the ids of its messages before they come.
-			h.refuseWebhook(w, r, src, push.NewProblem(push.CodeConflict, "the source has the name of an API key, and both begin message ids: rename it"))
-			return nil, false
-		}
-		if ok {
-			return src, true
-		}
+	set, name := h.sourceSet(r.Context()), r.PathValue("source")
+	src, ok := set.Source(name)
+	switch {
+	case ok && h.cfg.Keys.Has(src.Name):
+		// Whoever has the key could take the ids of its messages before they come.
+		h.refuseWebhook(w, r, src, push.NewProblem(push.CodeConflict, "the source has the name of an API key, and both begin message ids: rename it"))
+		return nil, false
+	case ok:
+		return src, true
 	}
-	h.metrics.webhook("", "unknown_source")
-	h.refuse(w, r, push.NewProblem(push.CodeNotFound, "there is no source of this name"))
+	p := noSource(set, name)
+	outcome := "unknown_source"
+	if p.Code != push.CodeNotFound {
+		outcome = string(p.Code)
+	}
+	h.metrics.webhook("", outcome)
+	h.refuse(w, r, p)
 	return nil, false
+}
+
+// noSource is what is told of a name that set has no source of.
+func noSource(set *source.Set, name string) *push.Problem {
+	if set.Unknown(name) {
+		return push.NewProblem(push.CodeUnavailable, "the store or the source's secrets are away, so it is not known whether there is a source of this name; ask again")
+	}
+	return push.NewProblem(push.CodeNotFound, "there is no source of this name")
 }
 
 // refuseWebhook answers with a problem and counts it under its source.

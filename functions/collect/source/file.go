@@ -88,6 +88,8 @@ func (f *File) Refresh(ctx context.Context, now time.Time) {
 	if now.Sub(f.looked) < f.cfg.Every {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	defer cancel()
 	if err := f.look(ctx, now); err != nil {
 		f.say(err)
 		return

@@ -21,6 +21,10 @@ const MaxStored = maxSources
 // listEvery is how old what is known of the store's sources may be.
 const listEvery = 5 * time.Second
 
+// lookTime bounds one look at the file or the store, secrets that are elsewhere
+// included. It goes on when the request that has found it due is given up.
+const lookTime = 30 * time.Second
+
 // A Lister lists the sources of the store.
 type Lister interface {
 	ListSources(ctx context.Context) ([]store.SourceRecord, error)
@@ -42,6 +46,7 @@ type Live struct {
 	mu     sync.Mutex // guards what follows; held while the store is read
 	listed time.Time
 	stored map[string]stored
+	read   bool // the store was, at least once
 	away   bool
 	merged *Set // the file's set that both is made of
 }
@@ -122,7 +127,9 @@ func (l *Live) CheckRules(text []byte) ([]*rule.Rule, error) { return ParseRules
 // stays if the store is away.
 func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {
 	l.listed = now
-	records, err := l.store.ListSources(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	defer cancel()
+	records, err := l.store.ListSources(ctx)
 	if err != nil {
 		if !l.away {
 			l.log.Error("the store's sources cannot be read; the last ones stay", "err", err)
@@ -130,13 +137,14 @@ func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {
 		l.away = true
 		return false
 	}
-	l.away = false
+	changed = !l.read
+	l.away, l.read = false, true
 	next := make(map[string]stored, len(records))
 	for _, r := range records {
 		old, known := l.stored[r.Name]
 		same := known && bytes.Equal(old.definition, r.Definition)
-		// Secrets that are elsewhere may change there.
-		if same && now.Sub(old.parsed) < time.Minute {
+		// Secrets that are elsewhere may change there, or be there at last.
+		if same && old.source != nil && now.Sub(old.parsed) < time.Minute {
 			next[r.Name] = old
 			continue
 		}
@@ -146,6 +154,7 @@ func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {
 				l.log.Error("a source of the store is wrong; its last good version stays", "source", r.Name, "err", err)
 			}
 			next[r.Name] = stored{r.Definition, old.source, now, true}
+			changed = changed || old.source == nil
 			continue
 		}
 		s.UpdatedAt = r.UpdatedAt
@@ -164,10 +173,12 @@ func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {
 
 // merge makes the set of both.
 func (l *Live) merge(file *Set) {
-	both := &Set{sources: make(map[string]*Source)}
+	both := &Set{sources: make(map[string]*Source), unread: !l.read, unusable: make(map[string]bool)}
 	for name, s := range l.stored {
 		if s.source != nil {
 			both.sources[name] = s.source
+		} else {
+			both.unusable[name] = true
 		}
 	}
 	if file != nil {

@@ -71,6 +71,9 @@ type Source struct {
 type Set struct {
 	sources map[string]*Source
 	sum     [32]byte // of the file and the secrets it names
+
+	unread   bool            // the store was never read
+	unusable map[string]bool // in the store, and no version of it could be used yet
 }
 
 // Source returns the source of that name.
@@ -81,6 +84,10 @@ func (s *Set) Source(name string) (*Source, bool) {
 	found, ok := s.sources[name]
 	return found, ok
 }
+
+// Unknown reports whether there may be a source of that name although Source has
+// none: the store, or a secret, was away ever since this process began.
+func (s *Set) Unknown(name string) bool { return s != nil && (s.unread || s.unusable[name]) }
 
 // Names returns the names of all sources, sorted.
 func (s *Set) Names() []string {
