@@ -36,7 +36,7 @@ await() {
 	local name=$1 tries=240
 	shift
 	until "$@" >/dev/null 2>&1; do
-		if ! kill -0 "$(cat "$state/$name.pid")" 2>/dev/null || [ $((tries -= 1)) -le 0 ]; then
+		if ! runs "$name" || [ $((tries -= 1)) -le 0 ]; then
 			echo "localstack: $name did not start:" >&2
 			tail -n 20 "$state/$name.log" >&2
 			exit 1
@@ -73,7 +73,19 @@ prepare() {
 	fi
 }
 
+# runs NAME tells whether what start began is there.
+runs() {
+	[ -f "$state/$1.pid" ] && kill -0 "$(cat "$state/$1.pid")" 2>/dev/null
+}
+
+answers() { curl -fsS "http://127.0.0.1:$edge/_localstack/health" >/dev/null 2>&1; }
+
 up() {
+	if answers && ! runs localstack; then
+		# Its stacks and secrets would be two tests' at once.
+		echo "localstack: a LocalStack that was not started from here answers at http://127.0.0.1:$edge: end it first" >&2
+		exit 1
+	fi
 	prepare
 	export DOCKER_HOST=${DOCKER_HOST:-unix://$state/docker.sock}
 	if ! docker info >/dev/null 2>&1; then
@@ -111,7 +123,7 @@ up() {
 	mkdir -p "$(dirname "$init")"
 	cp "$state/init" "$init.new" && chmod 755 "$init.new" && mv "$init.new" "$init"
 
-	if ! curl -fsS "http://127.0.0.1:$edge/_localstack/health" >/dev/null 2>&1; then
+	if ! answers; then
 		say "starting LocalStack"
 		mkdir -p "$state/tmp"
 		[ -e "$buckets" ] || touch "$state/made-buckets"
@@ -120,7 +132,7 @@ up() {
 			LAMBDA_RUNTIME_IMAGE_MAPPING="{\"provided.al2023\":\"$registry/lambda:provided.al2023\"}" \
 			LAMBDA_IGNORE_ARCHITECTURE=1 DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 \
 			"$venv/bin/python" -m localstack.runtime.main
-		await localstack curl -fsS "http://127.0.0.1:$edge/_localstack/health"
+		await localstack answers
 	fi
 	say "ready at http://127.0.0.1:$edge"
 }
