@@ -94,10 +94,10 @@ func unknownMessage(id push.MessageID) *push.Problem {
 
 // sees reports whether the holder of the key called sender may know of the
 // message. What another key sent is hidden; what a webhook brought is not, and
-// neither is what has an id that only we could make: whoever knows it was told.
+// neither is what was sent with a key that there is no more.
 func (h *Handler) sees(sender string, id push.MessageID) bool {
-	owner, _, named := strings.Cut(string(id), "/")
-	return !named || owner == sender || !h.cfg.Keys.Has(owner)
+	owner, _, _ := strings.Cut(string(id), "/")
+	return owner == sender || !h.cfg.Keys.Has(owner)
 }
 
 // answered reports whether the store answered; if not, r is refused.

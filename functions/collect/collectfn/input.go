@@ -105,13 +105,13 @@ func (q request) draftOf(in *input, key string) (*draft, *push.Problem) {
 	d.Message = push.Message{To: to, Event: in.Event, Data: data, CollapseKey: in.CollapseKey, Trace: q.trace}
 	d.created(q.now)
 	if given == "" {
-		// Nobody can send it again under an id that only we know, so it needs no
-		// fingerprint.
+		// The sender's name tells others' keys that it is not theirs. Nobody sends it
+		// again under an id that we have made, so it needs no fingerprint.
 		id, err := uuid.NewV7()
 		if err != nil {
 			return nil, push.NewProblem(push.CodeInternal, "no id could be made")
 		}
-		d.ID = push.MessageID(id.String())
+		d.ID = push.MessageID(q.sender + "/" + id.String())
 		return d, nil
 	}
 	d.ID = push.MessageID(q.sender + "/" + given)

@@ -157,7 +157,7 @@ func TestOtherSenders(t *testing.T) {
 	r := newRig(t)
 	idOf(t, r.post(`{"id":"a","to":{"all":true},"data":1,"deliver_at":"2030-02-01T00:00:00Z"}`))
 	idOf(t, r.post(`{"id":"p","to":{"all":true},"data":1}`))
-	anonymous := idOf(t, r.post(`{"to":{"all":true},"data":1}`))
+	anonymous := idOf(t, r.post(`{"to":{"all":true},"data":1,"deliver_at":"2030-02-01T00:00:00Z"}`))
 	if _, err := r.store.InsertMessages(t.Context(), []store.Record{{Message: push.Message{
 		ID: "webhook/1/rule", To: push.Recipients{All: true}, Data: []byte("1"), CreatedAt: start, ExpiresAt: start.Add(time.Hour)}}}); err != nil {
 		t.Fatal(err)
@@ -168,9 +168,10 @@ func TestOtherSenders(t *testing.T) {
 		shop, crm    int
 	}{
 		{"GET", "/v1/messages/shop/a", 200, 404},
-		{"GET", "/v1/messages/" + string(anonymous), 200, 200},
+		{"GET", "/v1/messages/" + string(anonymous), 200, 404},
 		{"GET", "/v1/messages/webhook/1/rule", 200, 200},
 		{"DELETE", "/v1/messages/shop/a", 200, 404},
+		{"DELETE", "/v1/messages/" + string(anonymous), 200, 404},
 		{"POST", "/v1/parked/shop/p/replay", 202, 404},
 		{"DELETE", "/v1/parked/webhook/1/rule", 404, 200}, // crm comes first
 	} {
