@@ -41,14 +41,19 @@ type Live struct {
 	log      *slog.Logger
 	now      func() time.Time
 
-	both atomic.Pointer[Set] // of file and store
+	view atomic.Pointer[view]
 
 	mu     sync.Mutex // guards what follows; held while the store is read
 	listed time.Time
+	away   bool
+}
+
+// A view is what is known of file and store. It does not change.
+type view struct {
+	file   *Set
 	stored map[string]stored
 	read   bool // the store was, at least once
-	away   bool
-	merged *Set // the file's set that both is made of
+	both   *Set
 }
 
 // A stored is one source of the store.
@@ -67,34 +72,41 @@ func NewLive(file *File, st Lister, compiler *rule.Compiler, resolve Resolve, no
 	if now == nil {
 		now = time.Now
 	}
-	return &Live{file: file, store: st, compiler: compiler, resolve: guarded(resolve), log: log, now: now,
-		stored: make(map[string]stored)}
+	return &Live{file: file, store: st, compiler: compiler, resolve: guarded(resolve), log: log, now: now}
 }
 
 // Set returns the sources of now. It reads the file or the store where they were
-// not looked at for their time; another goroutine that does that is not waited
-// for, but for the first time.
+// not looked at for their time; another goroutine that reads the store is not
+// waited for, but for the first time, and a file that has changed counts at once.
 func (l *Live) Set(ctx context.Context) *Set {
 	var file *Set
 	if l.file != nil {
 		file = l.file.Set(ctx)
 	}
-	both := l.both.Load()
-	if both == nil {
+	last := l.view.Load()
+	if last == nil {
 		l.mu.Lock()
 	} else if !l.mu.TryLock() {
-		return both
+		return last.with(file).both
 	}
 	defer l.mu.Unlock()
-	now := l.now()
-	changed := l.both.Load() == nil || file != l.merged
-	if now.Sub(l.listed) >= listEvery {
-		changed = l.list(ctx, now) || changed
+	if last = l.view.Load(); last == nil {
+		last = newView(file, nil, false)
 	}
-	if changed {
-		l.merge(file)
+	next := last.with(file)
+	if now := l.now(); now.Sub(l.listed) >= listEvery {
+		next = l.list(ctx, now, next)
 	}
-	return l.both.Load()
+	l.view.Store(next)
+	return next.both
+}
+
+// with returns v with another set of the file.
+func (v *view) with(file *Set) *view {
+	if v.file == file {
+		return v
+	}
+	return newView(file, v.stored, v.read)
 }
 
 // Forget has the next Set read the store, because somebody has changed it.
@@ -123,9 +135,9 @@ func (l *Live) Check(ctx context.Context, name string, definition []byte) (*Sour
 // CheckRules reads rules that are to be tried, as [ParseRules] does.
 func (l *Live) CheckRules(text []byte) ([]*rule.Rule, error) { return ParseRules(text, l.compiler) }
 
-// list reads the store and reports whether something has changed. What was there
-// stays if the store is away.
-func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {
+// list reads the store and returns what is known then. What was there stays if
+// the store is away.
+func (l *Live) list(ctx context.Context, now time.Time, last *view) *view {
 	l.listed = now
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
@@ -135,13 +147,12 @@ func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {
 			l.log.Error("the store's sources cannot be read; the last ones stay", "err", err)
 		}
 		l.away = true
-		return false
+		return last
 	}
-	changed = !l.read
-	l.away, l.read = false, true
+	l.away = false
 	next := make(map[string]stored, len(records))
 	for _, r := range records {
-		old, known := l.stored[r.Name]
+		old, known := last.stored[r.Name]
 		same := known && bytes.Equal(old.definition, r.Definition)
 		// Secrets that are elsewhere may change there, or be there at last.
 		if same && old.source != nil && now.Sub(old.parsed) < time.Minute {
@@ -154,27 +165,18 @@ func (l *Live) list(ctx context.Context, now time.Time) (changed bool) {
 				l.log.Error("a source of the store is wrong; its last good version stays", "source", r.Name, "err", err)
 			}
 			next[r.Name] = stored{r.Definition, old.source, now, true}
-			changed = changed || old.source == nil
 			continue
 		}
 		s.UpdatedAt = r.UpdatedAt
 		next[r.Name] = stored{r.Definition, s, now, false}
-		changed = true
 	}
-	changed = changed || len(next) != len(l.stored)
-	for name := range l.stored {
-		if _, still := next[name]; !still {
-			changed = true
-		}
-	}
-	l.stored = next
-	return changed
+	return newView(last.file, next, true)
 }
 
-// merge makes the set of both.
-func (l *Live) merge(file *Set) {
-	both := &Set{sources: make(map[string]*Source), unread: !l.read, unusable: make(map[string]bool)}
-	for name, s := range l.stored {
+// newView merges both.
+func newView(file *Set, found map[string]stored, read bool) *view {
+	both := &Set{sources: make(map[string]*Source), unread: !read, unusable: make(map[string]bool)}
+	for name, s := range found {
 		if s.source != nil {
 			both.sources[name] = s.source
 		} else {
@@ -184,8 +186,7 @@ func (l *Live) merge(file *Set) {
 	if file != nil {
 		maps.Copy(both.sources, file.sources)
 	}
-	l.merged = file
-	l.both.Store(both)
+	return &view{file, found, read, both}
 }
 
 // errElsewhere refuses a place of this machine.

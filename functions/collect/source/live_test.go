@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,5 +69,64 @@ func TestLiveKnowsWhatItDoesNot(t *testing.T) {
 			t.Errorf("%s: known %v, unknown %v, another unknown %v, want %v, %v, %v",
 				step.name, known, set.Unknown("shop"), set.Unknown("other"), step.known, step.unknown, step.other)
 		}
+	}
+}
+
+// A slow store answers when it is told to.
+type slow struct{ asked, answer chan struct{} }
+
+func (s slow) ListSources(context.Context) ([]store.SourceRecord, error) {
+	s.asked <- struct{}{}
+	<-s.answer
+	return nil, nil
+}
+
+// TestLiveFileDoesNotWait: a file that has changed counts at once, also while
+// somebody else waits for the store.
+func TestLiveFileDoesNotWait(t *testing.T) {
+	const one = "sources:\n  one: { verify: gitlab, secrets: token, rules: { to: { all: 'true' } } }\n"
+	const two = one + "  two: { verify: gitlab, secrets: token, rules: { to: { all: 'true' } } }\n"
+	compiler, err := rule.NewCompiler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "sources.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(one)
+	asIs := func(_ context.Context, value string) (string, error) { return value, nil }
+	log := slog.New(slog.DiscardHandler)
+	file := NewFile(Config{Path: path, Every: time.Nanosecond}, compiler, asIs, log, nil)
+	if err := file.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	st := slow{make(chan struct{}), make(chan struct{})}
+	now := time.Unix(0, 0)
+	l := NewLive(file, st, compiler, asIs, func() time.Time { return now }, log)
+	look := func() chan *Set {
+		done := make(chan *Set, 1)
+		go func() { done <- l.Set(t.Context()) }()
+		<-st.asked
+		return done
+	}
+	first := look()
+	st.answer <- struct{}{}
+	if names := (<-first).Names(); !slices.Equal(names, []string{"one"}) {
+		t.Fatalf("there are %q, want one", names)
+	}
+	now = now.Add(time.Minute)
+	waits := look()
+	write(two)
+	if names := l.Set(t.Context()).Names(); !slices.Equal(names, []string{"one", "two"}) {
+		t.Errorf("beside a look at the store there are %q, want one and two", names)
+	}
+	st.answer <- struct{}{}
+	<-waits
+	if names := l.Set(t.Context()).Names(); !slices.Equal(names, []string{"one", "two"}) {
+		t.Errorf("after it there are %q, want one and two", names)
 	}
 }
