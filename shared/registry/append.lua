@@ -1,5 +1,5 @@
--- Appends messages to channels' logs, each once. Before this text stand the numbers most_entries, most_bytes, max_age and
--- keep (both in ms).
+-- Appends messages to channels' logs, each once. Before this text stand the numbers most_entries, most_bytes, burst (how
+-- many times as much a log may hold of what is young), and young, max_age and keep (all in ms).
 --
 -- KEYS  for each item: log, seen, both of one channel and so of one slot; what is
 --       behind them is not touched
@@ -23,6 +23,8 @@
 local call, match, format = redis.call, string.match, string.format
 local floor = tonumber(ARGV[1])
 local slack = math.floor(max_age / 16)
+local pause = math.floor(young / 64) -- so soon nothing more has ceased to be young
+local most_rounds = 64 -- of 16 entries each that go at once: about 3 ms; the rest goes later
 local ASK, NEW, REPEAT = 0, 1, 2
 
 -- Takes an id apart. Those of one moment are mostly the same text, in whatever
@@ -44,14 +46,22 @@ local function message_id(m)
 end
 local function size_of(m) return #m + 64 end
 
+local function over(count, bytes, times) return count > times * most_entries or bytes > times * most_bytes end
+
+-- To how much a log is brought that holds n and may hold most: a little less, so
+-- that it is not soon again.
+local function less(n, most)
+  if n > most then return most - math.floor(most / 16) end
+  return most
+end
+
 -- Brings a log within its bounds, of which its newest entry is id. It returns how
--- many entries and bytes it holds then.
+-- many entries and bytes it holds then. What is young may be on its way into the
+-- inbox: until it is there, nobody finds it but here.
 local function tend(log, seen, id, ms, count, bytes)
-  -- Down to a little less than it may hold, so that it is not soon again.
-  local entries, size = most_entries, most_bytes
-  if count > entries then entries = entries - math.floor(entries / 16) end
-  if bytes > size then size = size - math.floor(size / 16) end
-  local oldest = ms - max_age
+  local entries, size = less(count, most_entries), less(bytes, most_bytes)
+  local burst_entries, burst_size = less(count, burst * most_entries), less(bytes, burst * most_bytes)
+  local oldest, youth = ms - max_age, ms - young
 
   -- The log expires before its state does, and Redis may evict either.
   if call('XLEN', log) ~= count then
@@ -68,12 +78,15 @@ local function tend(log, seen, id, ms, count, bytes)
     until #page < 64
   end
 
-  local first, dropped, done = '-', false, false
+  local first, dropped, done, rounds = '-', false, false, 0
   repeat
+    rounds = rounds + 1
     local gone, ids = {}, {}
     for _, e in ipairs(call('XRANGE', log, first, '+', 'COUNT', '16')) do
       first = e[1]
-      done = first == id or (count <= entries and bytes <= size and tonumber(match(first, '^%d+')) >= oldest)
+      local at = tonumber(match(first, '^%d+'))
+      done = first == id or rounds > most_rounds or (count <= entries and bytes <= size and at >= oldest)
+        or (at > youth and count <= burst_entries and bytes <= burst_size)
       if done then break end
       count, bytes = count - 1, bytes - size_of(e[2][4] or '')
       gone[#gone + 1], ids[#ids + 1] = first, message_id(e[2][4] or '')
@@ -155,7 +168,8 @@ local function append(log, seen, message, special)
     call('XADD', log, id, 'p', prev, 'm', message)
   end
   count, bytes = count + 1, bytes + size_of(message)
-  local tend_now = count > most_entries or bytes > most_bytes or ms - tended > slack
+  local since = ms - tended
+  local tend_now = since > slack or over(count, bytes, 1) and (since >= pause or over(count, bytes, burst))
   if tend_now then
     count, bytes = tend(log, seen, id, ms, count, bytes)
     tended = ms

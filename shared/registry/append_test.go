@@ -142,10 +142,15 @@ func TestLogIsBounded(t *testing.T) {
 		cfg  registry.Config
 		want int // entries that stay of 40 with 1,000 bytes of data
 	}{
-		"by count": {registry.Config{MaxEntries: 10}, 10},
-		"by bytes": {registry.Config{MaxBytes: 12_500}, 10},
-		"by both":  {registry.Config{MaxEntries: 20, MaxBytes: 12_500}, 10},
+		"by count": {registry.Config{MaxEntries: 10, Young: 1}, 10},
+		"by bytes": {registry.Config{MaxBytes: 12_500, Young: 1}, 10},
+		"by both":  {registry.Config{MaxEntries: 20, MaxBytes: 12_500, Young: 1}, 10},
 		"not":      {registry.Config{}, 40},
+
+		"young by count":     {registry.Config{MaxEntries: 10}, 40},
+		"young by bytes":     {registry.Config{MaxBytes: 12_500}, 40},
+		"young and too many": {registry.Config{MaxEntries: 4}, 31},
+		"young and too much": {registry.Config{MaxBytes: 5_000}, 34},
 	}
 	onBoth(t, func(t *testing.T, s *registrytest.Server) {
 		for name, tt := range tests {
@@ -172,6 +177,32 @@ func TestLogIsBounded(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// What is appended in one go is all in the log while nobody may know of it
+// otherwise, and within the log's bounds later.
+func TestYoungMessagesStay(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		b := newBench(t, s, registry.Config{MaxEntries: 10, Young: time.Second})
+		before := b.asked(t, "c", "before")
+		var items []registry.Item
+		for i := range 50 {
+			items = append(items, registry.Item{Channel: "c", Message: message(fmt.Sprint("m", i)), Asked: true})
+		}
+		b.append(t, items...)
+		if page := b.read(t, registry.LogQuery{Channel: "c", After: before.Offset}); !page.ReachesBack || len(page.Entries) != 50 {
+			t.Errorf("of 50 messages the log holds %d, and reaches back: %v", len(page.Entries), page.ReachesBack)
+		}
+		later := 0
+		eventually(t, func() error {
+			b.asked(t, "c", fmt.Sprint("later", later))
+			later++
+			if page := b.read(t, registry.LogQuery{Channel: "c", After: before.Offset}); page.Entries[0].Message.ID == "m0" {
+				return fmt.Errorf("the log holds all of %d still", len(page.Entries))
+			}
+			return nil
+		})
 	})
 }
 
@@ -319,7 +350,7 @@ func TestAppendDoesNotOvertakeWhatAsks(t *testing.T) {
 // from the log where Redis evicted it, and forgotten where it evicted the log.
 func TestWhatIsSeenFollowsTheLog(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *registrytest.Server) {
-		b := newBench(t, s, registry.Config{MaxEntries: 20})
+		b := newBench(t, s, registry.Config{MaxEntries: 20, Young: 1})
 		var last registry.AppendedItem
 		for i := range 50 {
 			last = b.asked(t, "c", fmt.Sprint("m", i))

@@ -25,7 +25,8 @@
 //
 // The state of a log reads "<id> <entries> <bytes> <ms>": its newest entry, how
 // much it holds, and when it was last brought within its bounds, which is when it
-// exceeds them or a sixteenth of MaxAge has gone. It outlives the log.
+// exceeds them (once in a sixty-fourth of Young) or a sixteenth of MaxAge has gone.
+// It outlives the log.
 //
 // A log's entry has the id "<offset div 2048>-<offset mod 2048>" and the
 // fields p (the id of the entry before it in this term, or 0) and m (the message

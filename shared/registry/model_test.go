@@ -31,7 +31,7 @@ func TestAppendModel(t *testing.T) {
 		now := time.Now()
 		s.Mini().SetTime(now)
 		terms := &registrytest.Terms{}
-		r, err := registry.Open(s.URL(), terms, registry.Config{MaxEntries: most, MaxAge: 24 * time.Hour, Keep: 48 * time.Hour})
+		r, err := registry.Open(s.URL(), terms, registry.Config{MaxEntries: most, MaxAge: 24 * time.Hour, Keep: 48 * time.Hour, Young: 1})
 		if err != nil {
 			rt.Fatal(err)
 		}

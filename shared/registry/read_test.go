@@ -16,7 +16,7 @@ import (
 
 func TestReadLog(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *registrytest.Server) {
-		b := newBench(t, s, registry.Config{MaxEntries: 4})
+		b := newBench(t, s, registry.Config{MaxEntries: 4, Young: 1})
 		var at []push.Offset // at[i] is the offset of message i; the log holds 2 to 5
 		for i := range 6 {
 			at = append(at, b.add(t, "#42", fmt.Sprint(i)).Offset)

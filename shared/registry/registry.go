@@ -39,6 +39,10 @@ type Config struct {
 	MaxEntries int           // a channel's log holds at most this many messages; 1,000
 	MaxBytes   int           // and this many bytes of them; 1 MiB
 	MaxAge     time.Duration // and none older than this; 1 h
+	// Young is for how long a message stays in a log that is full, as long as that
+	// holds no more than 8 times what it should: it may be on its way into the
+	// inbox, and then is nowhere else; 10 s.
+	Young time.Duration
 	// MaxSpread bounds what one message costs Redis: if its data times the
 	// number of channels it is appended to in one call is more bytes than this,
 	// logs hold it without data, for readers to load from the store; 1 MiB.
@@ -72,6 +76,7 @@ func (c Config) withDefaults() Config {
 	num(&c.MaxEntries, 1000)
 	num(&c.MaxBytes, 1<<20)
 	set(&c.MaxAge, time.Hour)
+	set(&c.Young, 10*time.Second)
 	num(&c.MaxSpread, 1<<20)
 	set(&c.LeaseTime, 15*time.Second)
 	set(&c.Keep, 24*time.Hour)

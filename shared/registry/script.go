@@ -13,13 +13,18 @@ import (
 //go:embed append.lua
 var appendText string
 
+// logBurst is how many times as much as it should a log holds at most of what is
+// younger than Config.Young: as much as one request to Dispatch brings, or one look
+// at the outbox.
+const logBurst = 8
+
 // A script is a Lua script and what Redis calls it.
 type script struct{ text, hash string }
 
 // newAppendScript returns the append script with the bounds of cfg in it.
 func newAppendScript(cfg Config) script {
-	text := fmt.Sprintf("local most_entries, most_bytes, max_age, keep = %d, %d, %d, %d\n",
-		cfg.MaxEntries, cfg.MaxBytes, cfg.MaxAge.Milliseconds(), cfg.Keep.Milliseconds()) + appendText
+	text := fmt.Sprintf("local most_entries, most_bytes, burst, young, max_age, keep = %d, %d, %d, %d, %d, %d\n",
+		cfg.MaxEntries, cfg.MaxBytes, logBurst, cfg.Young.Milliseconds(), cfg.MaxAge.Milliseconds(), cfg.Keep.Milliseconds()) + appendText
 	return script{text, redis.NewScript(text).Hash()}
 }
 
