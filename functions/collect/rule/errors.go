@@ -51,6 +51,17 @@ func compileReason(message string, line, column int, expression string) string {
 	return reason
 }
 
+// isIdentifier reports whether an expression can have key behind a dot.
+func isIdentifier(key string) bool {
+	for i, c := range []byte(key) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return key != ""
+}
+
 // evalError explains why an expression has no value.
 func evalError(field string, err error) *Error {
 	var cancelled interpreter.EvalCancelledError
@@ -62,6 +73,10 @@ func evalError(field string, err error) *Error {
 		return &Error{field, KindTime, fmt.Sprintf("it takes longer than %s for this body", maxTime)}
 	case strings.HasPrefix(text, "no such key: "):
 		key := clip(strings.TrimPrefix(text, "no such key: "))
+		if !isIdentifier(key) { // a header, most of the time
+			return &Error{field, KindMissing, fmt.Sprintf(`there is no %[1]q where the expression looks for it; `+
+				`if it may be missing, ask %[1]q in … in when, or write …[?%[1]q].orValue("")`, key)}
+		}
 		return &Error{field, KindMissing, fmt.Sprintf(`the body has no %s where the expression looks for it; `+
 			`if it may be missing, ask has(….%s) in when, or write ….?%s.orValue("")`, key, key, key)}
 	case strings.HasPrefix(text, "index out of bounds"):

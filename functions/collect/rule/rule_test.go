@@ -136,6 +136,7 @@ func TestEvalErrors(t *testing.T) {
 	}{
 		"missing in when":    {Spec{When: "body.issue.id == 1", To: To{All: "true"}}, `{}`, "when", KindMissing, `has(….issue)`},
 		"missing in data":    {Spec{To: To{All: "true"}, Data: "body.a.b"}, `{"a":{}}`, "data", KindMissing, `….?b.orValue("")`},
+		"no such header":     {Spec{To: To{All: "true"}, Data: `headers["x-none"]`}, `{}`, "data", KindMissing, `there is no "x-none" where the expression looks for it; if it may be missing, ask "x-none" in … in when, or write …[?"x-none"].orValue("")`},
 		"list too short":     {Spec{To: To{All: "true"}, Data: "body[3]"}, `[1]`, "data", KindMissing, "list[?0]"},
 		"when no bool":       {Spec{When: "body.x", To: To{All: "true"}}, `{"x":"true"}`, "when", KindType, "gives string"},
 		"id not a string":    {Spec{To: To{Users: "body.ids"}}, `{"ids":["1",2]}`, "to.users", KindType, "element 1 is int"},
