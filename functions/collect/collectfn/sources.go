@@ -15,9 +15,6 @@ import (
 	"pushcluster/shared/store"
 )
 
-// maxDefinition bounds the definition of a source, in bytes.
-const maxDefinition = 256 << 10
-
 // StoredSources knows the sources of the store beside those of the file.
 // source.Live is one.
 type StoredSources interface {
@@ -105,7 +102,7 @@ func (h *Handler) putSource(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	definition, p := serve.Body(w, r, maxDefinition)
+	definition, p := serve.Body(w, r, source.MaxDefinition)
 	if p != nil {
 		h.refuse(w, r, p)
 		return

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"pushcluster/functions/collect/source"
 	"pushcluster/shared/push"
 )
 
@@ -90,7 +91,7 @@ func TestSourcesRefused(t *testing.T) {
 		"our files":          {"PUT", "/v1/sources/new", "verify: gitlab\nsecrets: ['file:/etc/passwd']\nrules: {to: {all: true}}\n", 422, push.CodeInvalidValue, "for the file of sources alone"},
 		"a bad name":         {"PUT", "/v1/sources/a%20b", shopSource, 422, push.CodeInvalidValue, "a name has only"},
 		"a key's name":       {"PUT", "/v1/sources/crm", shopSource, 409, push.CodeConflict, "an API key has this name"},
-		"too large":          {"PUT", "/v1/sources/new", strings.Repeat("#", maxDefinition+1), 413, push.CodeBodyTooLarge, ""},
+		"too large":          {"PUT", "/v1/sources/new", strings.Repeat("#", source.MaxDefinition+1), 413, push.CodeBodyTooLarge, ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"pushcluster/functions/collect/rule"
 	"pushcluster/shared/signature"
@@ -38,10 +37,11 @@ func Parse(ctx context.Context, file []byte, compiler *rule.Compiler, resolve Re
 	return set, nil
 }
 
-// ParseSource reads one source: what a file has under its name, in YAML or JSON.
-// Its errors are those of [Parse]; their fields begin within the source.
+// ParseSource reads one source: what a file has under its name, in YAML or JSON,
+// at most [MaxDefinition] bytes. Its errors are those of [Parse]; their fields
+// begin within the source.
 func ParseSource(ctx context.Context, name string, text []byte, compiler *rule.Compiler, resolve Resolve) (*Source, error) {
-	root, err := document(text)
+	root, err := boundedDocument(text)
 	if err != nil {
 		return nil, err
 	}
@@ -60,9 +60,9 @@ func ParseSource(ctx context.Context, name string, text []byte, compiler *rule.C
 }
 
 // ParseRules reads what stands under rules of a source, in YAML or JSON: one rule
-// or a list of them. Its errors are those of [Parse].
+// or a list of them, at most [MaxDefinition] bytes. Its errors are those of [Parse].
 func ParseRules(text []byte, compiler *rule.Compiler) ([]*rule.Rule, error) {
-	root, err := document(text)
+	root, err := boundedDocument(text)
 	if err != nil {
 		return nil, err
 	}
@@ -78,34 +78,6 @@ func ParseRules(text []byte, compiler *rule.Compiler) ([]*rule.Rule, error) {
 		return nil, &Fault{Reason: "there is no rule in it"}
 	}
 	return rules, nil
-}
-
-// document returns the one document of a file, nil if it is empty.
-func document(file []byte) (root ast.Node, err error) {
-	if len(file) > MaxFile {
-		return nil, &Fault{Reason: fmt.Sprintf("the file is larger than %d bytes", MaxFile)}
-	}
-	// The YAML parser is not made for what strangers write, and panics on some of it.
-	defer func() {
-		if broken := recover(); broken != nil {
-			root, err = nil, &Fault{Reason: "not YAML: the parser cannot make sense of it"}
-		}
-	}()
-	parsed, err := parser.ParseBytes(file, 0)
-	if err != nil {
-		return nil, faultOf(err)
-	}
-	for _, doc := range parsed.Docs {
-		if doc.Body == nil || isNull(doc.Body) {
-			continue
-		}
-		if root != nil {
-			line, column := position(doc.Body)
-			return nil, &Fault{line, column, "", "the file must hold one document"}
-		}
-		root = doc.Body
-	}
-	return root, nil
 }
 
 // A parse is one call of Parse or ParseSource.
