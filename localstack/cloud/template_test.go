@@ -15,6 +15,7 @@ import (
 // writes it and names it in EXPANDED.
 type template struct {
 	Parameters map[string]struct{ Default any }
+	Rules      map[string]any
 	Mappings   map[string]map[string]map[string]float64
 	Resources  map[string]resource
 }
@@ -248,8 +249,21 @@ func TestTemplateNodes(t *testing.T) {
 			t.Errorf("%s is not %s: %s", name, want, all)
 		}
 	}
-	if got := show(tpl.Resources["NodeService"].Properties["DeploymentConfiguration"]); !strings.Contains(got, `"DeploymentCircuitBreaker":{"Enable":true,"Rollback":true}`) {
-		t.Errorf("deployments go by %s", got)
+	deployment := show(tpl.Resources["NodeService"].Properties["DeploymentConfiguration"])
+	for _, want := range []string{
+		`"DeploymentCircuitBreaker":{"Enable":true,"Rollback":true}`, `"MinimumHealthyPercent":100`, `"MaximumPercent":{"Fn::If":["HasOneNode",200,150]}`,
+	} {
+		if !strings.Contains(deployment, want) {
+			t.Errorf("deployments go by %s, want %s", deployment, want)
+		}
+	}
+	for name, want := range map[string]string{"MAX_CONNECTIONS": "MaxConnections", "GOMEMLIMIT": "NodeMemoryLimit"} {
+		if got := show(container["Environment"]); !strings.Contains(got, fmt.Sprintf(`{"Name":%q,"Value":{"Ref":%q}}`, name, want)) {
+			t.Errorf("%s is not what %s says: %s", name, want, got)
+		}
+	}
+	if most, mean := tpl.Parameters["MaxConnections"].Default.(float64), tpl.Parameters["ConnectionsPerNode"].Default.(float64); most < 2*mean {
+		t.Errorf("a node takes %v connections, too few for those of another one besides its own %v", most, mean)
 	}
 	for name, r := range tpl.Resources {
 		if strings.HasPrefix(r.Type, "AWS::ECS::") || strings.HasPrefix(r.Type, "AWS::ElasticLoadBalancingV2::") {
@@ -259,6 +273,19 @@ func TestTemplateNodes(t *testing.T) {
 		}
 		if strings.HasPrefix(r.Type, "AWS::ApiGatewayV2::") && r.Condition != "IsHttpApi" {
 			t.Errorf("%s is deployed without the HTTP API, too", name)
+		}
+	}
+}
+
+// TestTemplateNodesWantVpc shows that a deployment that would quietly make no
+// nodes is refused.
+func TestTemplateNodesWantVpc(t *testing.T) {
+	rule := show(readTemplate(t).Rules["NodesHaveVpc"])
+	for _, want := range []string{
+		`"RuleCondition":{"Fn::Equals":[{"Ref":"DeployPushNodes"},"true"]}`, `"Assert":{"Fn::Not":[{"Fn::Equals":[{"Ref":"VpcId"},""]}]}`,
+	} {
+		if !strings.Contains(rule, want) {
+			t.Errorf("the rule of nodes and VpcId is %s, want %s", rule, want)
 		}
 	}
 }
