@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"net/url"
 	"time"
 
 	"pushcluster/shared/push"
@@ -44,7 +43,7 @@ func (c *Client) DiscardCallback(ctx context.Context, id string) (Answer[Changed
 // callback gives an order about a callback, whose answer is empty, and answers
 // what becomes of it.
 func (c *Client) callback(ctx context.Context, method, id, suffix, becomes string) (Answer[Changed], error) {
-	a, err := do[Changed](ctx, c, call{to: c.collect(), method: method, path: "/v1/callbacks/" + url.PathEscape(id) + suffix, silent: true})
+	a, err := do[Changed](ctx, c, call{to: c.collect(), method: method, path: "/v1/callbacks/" + segment(id) + suffix, silent: true})
 	if err != nil {
 		return a, err
 	}

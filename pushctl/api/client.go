@@ -290,6 +290,15 @@ func encode(v any) []byte {
 	return buf.Bytes()
 }
 
+// segment escapes text as one segment of a path, the two also that a path is
+// cleaned of.
+func segment(text string) string {
+	if text == "." || text == ".." {
+		return strings.ReplaceAll(text, ".", "%2E")
+	}
+	return url.PathEscape(text)
+}
+
 // query returns ?a=b of those pairs that have a value.
 func query(pairs ...string) string {
 	values := make(url.Values)

@@ -42,16 +42,17 @@ func TestRequests(t *testing.T) {
 		do   func(context.Context) error
 		want string
 	}{
-		"message":   {func(ctx context.Context) error { _, err := c.Message(ctx, odd, ""); return err }, "GET /v1/messages/" + escaped},
-		"next page": {func(ctx context.Context) error { _, err := c.Message(ctx, "a", "n=&"); return err }, "GET /v1/messages/a?next=n%3D%26"},
-		"cancel":    {func(ctx context.Context) error { _, err := c.Cancel(ctx, odd); return err }, "DELETE /v1/messages/" + escaped},
-		"parked":    {func(ctx context.Context) error { _, err := c.Parked(ctx, ""); return err }, "GET /v1/parked"},
-		"replay":    {func(ctx context.Context) error { _, err := c.ReplayParked(ctx, odd); return err }, "POST /v1/parked/" + escaped + "/replay"},
-		"discard":   {func(ctx context.Context) error { _, err := c.DiscardParked(ctx, odd); return err }, "DELETE /v1/parked/" + escaped},
-		"user":      {func(ctx context.Context) error { _, err := c.User(ctx, odd); return err }, "GET /v1/users/" + escaped},
-		"kick":      {func(ctx context.Context) error { _, err := c.Kick(ctx, odd, "d"); return err }, "DELETE /v1/users/" + escaped + "/connections?device=d"},
-		"source":    {func(ctx context.Context) error { _, err := c.Source(ctx, odd); return err }, "GET /v1/sources/" + escaped},
-		"token":     {func(ctx context.Context) error { _, err := c.Token(ctx, Grant{User: odd}); return err }, "POST /v1/tokens"},
+		"message":            {func(ctx context.Context) error { _, err := c.Message(ctx, odd, ""); return err }, "GET /v1/messages/" + escaped},
+		"next page":          {func(ctx context.Context) error { _, err := c.Message(ctx, "a", "n=&"); return err }, "GET /v1/messages/a?next=n%3D%26"},
+		"a delivery of dots": {func(ctx context.Context) error { _, err := c.Delivery(ctx, ".", ".."); return err }, "GET /v1/sources/%2E/deliveries/%2E%2E"},
+		"cancel":             {func(ctx context.Context) error { _, err := c.Cancel(ctx, odd); return err }, "DELETE /v1/messages/" + escaped},
+		"parked":             {func(ctx context.Context) error { _, err := c.Parked(ctx, ""); return err }, "GET /v1/parked"},
+		"replay":             {func(ctx context.Context) error { _, err := c.ReplayParked(ctx, odd); return err }, "POST /v1/parked/" + escaped + "/replay"},
+		"discard":            {func(ctx context.Context) error { _, err := c.DiscardParked(ctx, odd); return err }, "DELETE /v1/parked/" + escaped},
+		"user":               {func(ctx context.Context) error { _, err := c.User(ctx, odd); return err }, "GET /v1/users/" + escaped},
+		"kick":               {func(ctx context.Context) error { _, err := c.Kick(ctx, odd, "d"); return err }, "DELETE /v1/users/" + escaped + "/connections?device=d"},
+		"source":             {func(ctx context.Context) error { _, err := c.Source(ctx, odd); return err }, "GET /v1/sources/" + escaped},
+		"token":              {func(ctx context.Context) error { _, err := c.Token(ctx, Grant{User: odd}); return err }, "POST /v1/tokens"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

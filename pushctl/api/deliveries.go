@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -169,7 +168,7 @@ func (c *Client) DryRun(ctx context.Context, source string, r Range, take func(I
 
 // deliveryPath returns the path of one delivery; its id may hold slashes.
 func deliveryPath(source, id string) string {
-	return sourcePath(source) + "/deliveries/" + url.PathEscape(id)
+	return sourcePath(source) + "/deliveries/" + segment(id)
 }
 
 // maxLine bounds one line of an answer, in bytes.

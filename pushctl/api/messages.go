@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/url"
 	"time"
 
 	"pushcluster/shared/push"
@@ -69,7 +68,7 @@ type MessageState struct {
 // Message asks what became of a message; next is that of the page before, or
 // empty.
 func (c *Client) Message(ctx context.Context, id, next string) (Answer[MessageState], error) {
-	return do[MessageState](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/messages/" + url.PathEscape(id) + query("next", next)})
+	return do[MessageState](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/messages/" + segment(id) + query("next", next)})
 }
 
 // A Changed says what an order made of a message.
@@ -80,7 +79,7 @@ type Changed struct {
 
 // Cancel takes a scheduled message back.
 func (c *Client) Cancel(ctx context.Context, id string) (Answer[Changed], error) {
-	return do[Changed](ctx, c, call{to: c.collect(), method: "DELETE", path: "/v1/messages/" + url.PathEscape(id)})
+	return do[Changed](ctx, c, call{to: c.collect(), method: "DELETE", path: "/v1/messages/" + segment(id)})
 }
 
 // A ParkedPage is one page of what could not be delivered.
@@ -105,10 +104,10 @@ func (c *Client) Parked(ctx context.Context, next string) (Answer[ParkedPage], e
 
 // ReplayParked has a parked message tried again.
 func (c *Client) ReplayParked(ctx context.Context, id string) (Answer[Changed], error) {
-	return do[Changed](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/parked/" + url.PathEscape(id) + "/replay"})
+	return do[Changed](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/parked/" + segment(id) + "/replay"})
 }
 
 // DiscardParked gives a parked message up.
 func (c *Client) DiscardParked(ctx context.Context, id string) (Answer[Changed], error) {
-	return do[Changed](ctx, c, call{to: c.collect(), method: "DELETE", path: "/v1/parked/" + url.PathEscape(id)})
+	return do[Changed](ctx, c, call{to: c.collect(), method: "DELETE", path: "/v1/parked/" + segment(id)})
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"net/url"
 	"time"
 )
 
@@ -69,4 +68,4 @@ func (c *Client) RemoveSource(ctx context.Context, name string) error {
 	return err
 }
 
-func sourcePath(name string) string { return "/v1/sources/" + url.PathEscape(name) }
+func sourcePath(name string) string { return "/v1/sources/" + segment(name) }

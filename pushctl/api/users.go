@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"net/url"
 	"time"
 
 	"pushcluster/shared/push"
@@ -27,12 +26,12 @@ type UserState struct {
 
 // User asks who is connected, and how far each device has come.
 func (c *Client) User(ctx context.Context, user string) (Answer[UserState], error) {
-	return do[UserState](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/users/" + url.PathEscape(user)})
+	return do[UserState](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/users/" + segment(user)})
 }
 
 // Kick closes a user's connections; device may be empty.
 func (c *Client) Kick(ctx context.Context, user, device string) (Answer[push.DisconnectAnswer], error) {
-	path := "/v1/users/" + url.PathEscape(user) + "/connections" + query("device", device)
+	path := "/v1/users/" + segment(user) + "/connections" + query("device", device)
 	return do[push.DisconnectAnswer](ctx, c, call{to: c.collect(), method: "DELETE", path: path})
 }
 
