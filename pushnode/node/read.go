@@ -48,8 +48,13 @@ const (
 // readBuffers are for reading off the event loops.
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, 1<<10); return &b }}
 
-// readsInTurn is how often one connection is read before others have their turn.
-const readsInTurn = 16
+// How often one connection is read, and how many of its frames are dealt with in
+// one go, before others have their turn: of the smallest frames a loop's buffer
+// holds ten thousand.
+const (
+	readsInTurn  = 16
+	framesInTurn = 64
+)
 
 // read reads what there is and does what it says. The caller has the right to
 // read; when read returns it has given that back, or passed it on. What may
@@ -128,7 +133,7 @@ func (c *client) take(b []byte, mayBlock bool) verdict {
 		p.bytes = append(p.bytes, b...)
 		b = p.bytes
 	}
-	for {
+	for frames := 1; ; frames++ {
 		size, v := c.takeFrame(b, mayBlock)
 		b = b[size:]
 		switch {
@@ -143,6 +148,10 @@ func (c *client) take(b []byte, mayBlock bool) verdict {
 		case size == 0:
 			c.keepPartial(b)
 			return goOn
+		case frames == framesInTurn && !mayBlock && len(b) > 0:
+			c.keepPartial(b)
+			c.node.work(c.readOn)
+			return handedOver
 		}
 	}
 }
