@@ -124,6 +124,29 @@ func TestReadUntilThePeerEnds(t *testing.T) {
 	}
 }
 
+// Who takes something does not count as taking nothing, however much is left.
+func TestWaitingBeginsAnew(t *testing.T) {
+	p := start(t)
+	here, there := pair(t)
+	o := watch(t, p, here)
+	if _, err := o.s.Write(make([]byte, 64<<20)); err != nil {
+		t.Fatal(err)
+	}
+	first, waits := o.s.Waiting()
+	if !waits {
+		t.Fatal("nothing waits, want most of it")
+	}
+	buf := make([]byte, 1<<20)
+	for since := first; since.Equal(first); {
+		if _, err := there.Read(buf); err != nil {
+			t.Fatal(err)
+		}
+		if since, waits = o.s.Waiting(); !waits {
+			t.Fatal("all is taken, and it never looked as if some was")
+		}
+	}
+}
+
 func TestWriteWaitsForNobody(t *testing.T) {
 	p := start(t)
 	here, there := pair(t)

@@ -30,7 +30,7 @@ type Socket struct {
 // A rest is what waits for a socket that was full.
 type rest struct {
 	bytes []byte
-	since time.Time // when it began to wait
+	since time.Time // when it began to wait, or the kernel last took of it
 }
 
 // happened takes what epoll reported. It runs on the socket's loop.
@@ -65,9 +65,12 @@ func (s *Socket) drain() {
 	n, err := write(int(s.fd), s.rest.bytes)
 	s.rest.bytes = s.rest.bytes[n:]
 	tell := false
-	if len(s.rest.bytes) == 0 {
+	switch {
+	case len(s.rest.bytes) == 0:
 		s.rest = nil
 		tell, s.tell = s.tell, false
+	case n > 0:
+		s.rest.since = time.Now()
 	}
 	owner := s.owner
 	s.mu.Unlock()
@@ -164,8 +167,8 @@ func write(fd int, p []byte) (done int, err error) {
 	return done, nil
 }
 
-// Waiting reports since when bytes wait for the kernel to take them; ok is false
-// if none do.
+// Waiting reports since when bytes wait for the kernel to take any of them; ok is
+// false if none do.
 func (s *Socket) Waiting() (since time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -105,14 +107,14 @@ func (s *socket) cut() bool {
 	return false
 }
 
-// flush writes what waits, for at most timeout. After an error that is a
-// timeout the remainder still waits and flush may be called again. One
-// goroutine at a time may call it.
+// flush writes what waits, for as long as some of it is taken within timeout.
+// After an error that is a timeout the remainder still waits and flush may be
+// called again. One goroutine at a time may call it.
 func (s *socket) flush(timeout time.Duration) error {
-	if err := s.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
-		return err
-	}
 	for {
+		if err := s.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+			return err
+		}
 		s.mu.Lock()
 		rest := s.rest
 		s.mu.Unlock()
@@ -126,7 +128,7 @@ func (s *socket) flush(timeout time.Duration) error {
 			s.rest = nil
 		}
 		s.mu.Unlock()
-		if err != nil {
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return err
 		}
 	}
