@@ -190,6 +190,7 @@ type newcomer struct {
 	// Owned by whoever reads.
 	said    []byte
 	refused bool // it was answered, and is to go
+	after   int  // bytes that came since
 	unread  bool // more may be on the socket that will not be announced
 }
 
@@ -213,7 +214,12 @@ func (c *newcomer) Readable(buf []byte) {
 			return
 		}
 		c.unread = err == nil && more
-		if n > 0 && !c.refused && c.hear(buf[:n]) {
+		if c.refused {
+			if c.after += n; c.after > lingerBytes {
+				c.close()
+				return
+			}
+		} else if n > 0 && c.hear(buf[:n]) {
 			return
 		}
 		if err == nil && more {

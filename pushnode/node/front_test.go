@@ -109,3 +109,26 @@ func TestRequestLastsAsLongAsItsHandler(t *testing.T) {
 	}
 	answered(first)
 }
+
+// Who goes on sending after a refusal is not heard to the end.
+func TestRefusedAndSending(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	conn, err := net.Dial("tcp", c.nodes[0].public.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintf(conn, handshake, "bad", "")
+	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Fatalf("answered %+v, %v, want 401", resp, err)
+	}
+	const most = 64 << 20 // what is read of it, and what kernels hold, is less
+	sent := 0
+	for piece := make([]byte, 1<<20); sent < most; sent += len(piece) {
+		if _, err := conn.Write(piece); err != nil {
+			return
+		}
+	}
+	t.Errorf("%d MiB were taken of a client that was refused", sent>>20)
+}
