@@ -39,14 +39,15 @@ type cursorKey struct {
 
 func keyOf(c store.Cursor) cursorKey { return cursorKey{c.User, c.Device, c.Channel} }
 
-// advance notes that a device has come as far as cur says. It never blocks.
-func (w *cursorWriter) advance(cur store.Cursor) {
+// advance notes that a device has come as far as cur says, and reports whether
+// there was room for that. It never blocks.
+func (w *cursorWriter) advance(cur store.Cursor) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	old, ok := w.pending[keyOf(cur)]
 	if !ok && len(w.pending) >= maxCursors {
 		w.metrics.dropped.WithLabelValues("cursor").Inc()
-		return
+		return false
 	}
 	if w.pending == nil {
 		w.pending = make(map[cursorKey]store.Cursor)
@@ -54,6 +55,7 @@ func (w *cursorWriter) advance(cur store.Cursor) {
 	cur.Received = max(cur.Received, old.Received)
 	cur.Acknowledged = max(cur.Acknowledged, old.Acknowledged)
 	w.pending[keyOf(cur)] = cur
+	return true
 }
 
 // spare notes that a device was not given something that its cursor will pass.

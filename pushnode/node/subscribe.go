@@ -180,9 +180,11 @@ func (c *client) rpc(req *protocol.RPCRequest) (*protocol.Reply, error) {
 		return nil, errBadRequest
 	}
 	offset := min(ack.Offset, sub.Pos()) // nobody acknowledges what they were not given
-	c.node.cursors.advance(store.Cursor{
+	if !c.node.cursors.advance(store.Cursor{
 		User: c.user, Device: c.device, Channel: ack.Channel,
 		Received: offset, Acknowledged: offset, UpdatedAt: c.node.now(),
-	})
+	}) {
+		return nil, errInternal
+	}
 	return &protocol.Reply{Rpc: &protocol.RPCResult{Data: protocol.Raw(`{}`)}}, nil
 }

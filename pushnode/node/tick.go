@@ -241,9 +241,8 @@ func (c *client) pong() bool {
 	}
 	for _, p := range proven {
 		// Whoever has left the channel meanwhile has no cursor in it any more.
-		if f := c.following(p.cursor.Channel); f != nil && f.sub == p.sub {
+		if f := c.following(p.cursor.Channel); f != nil && f.sub == p.sub && c.node.cursors.advance(p.cursor) {
 			f.proven = max(f.proven, p.cursor.Received)
-			c.node.cursors.advance(p.cursor)
 		}
 	}
 	c.mu.Unlock()

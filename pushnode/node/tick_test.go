@@ -1,12 +1,19 @@
 package node
 
 import (
+	"errors"
+	"strconv"
 	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/centrifugal/protocol"
+
+	"pushcluster/pushnode/hub"
 	"pushcluster/shared/clock"
+	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
+	"pushcluster/shared/store"
 )
 
 // crowd returns a node that does not run, with that many connections that have
@@ -101,5 +108,37 @@ func BenchmarkSweep(b *testing.B) {
 func TestSizeOfClient(t *testing.T) {
 	if size := unsafe.Sizeof(client{}); size > 288 {
 		t.Errorf("a client takes %d bytes, want at most 288", size)
+	}
+}
+
+// A pong that nobody had room for is made up for by the next one, though nothing
+// came in between; an ack is not answered as if there had been.
+func TestPongWithoutRoom(t *testing.T) {
+	n := crowd(t, 1)
+	n.metrics = newMetrics(nil, n)
+	n.cursors = &cursorWriter{metrics: n.metrics, pending: make(map[cursorKey]store.Cursor)}
+	for i := range maxCursors {
+		n.cursors.pending[cursorKey{user: "else", channel: push.Channel(strconv.Itoa(i))}] = store.Cursor{}
+	}
+	c := n.clients[0]
+	c.user, c.device = "42", "phone"
+	sub := hub.New(hub.Config{}).Subscribe("all", c)
+	sub.Start(7)
+	c.subs = []following{{sub: sub, told: true}}
+	pong := func() {
+		c.mu.Lock()
+		c.pingSent, c.pass().noted = 1, c.positions()
+		c.mu.Unlock()
+		c.pong()
+	}
+	pong()
+	ack := &protocol.RPCRequest{Method: "ack", Data: protocol.Raw(`{"channel":"all","offset":7}`)}
+	if _, err := c.rpc(ack); !errors.Is(err, errInternal) {
+		t.Errorf("an ack that nobody had room for was answered %v, want %v", err, errInternal)
+	}
+	n.cursors.pending = nil
+	pong()
+	if got := n.cursors.pending[cursorKey{"42", "phone", "all"}].Received; got != 7 {
+		t.Errorf("the second pong moved the cursor to %d, want 7", got)
 	}
 }
