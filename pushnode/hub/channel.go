@@ -38,6 +38,7 @@ type Channel struct {
 type reads struct {
 	pending int      // subscriptions that are not live
 	catch   readMark // where the catch-up's present read began
+	again   bool     // somebody wanted a catch-up after a read began: there is to be another
 	hold    hold
 	// heldFrom: while a subscription is pending, all entries that the channel
 	// passed in (heldFrom, last] are in the hold.
@@ -217,13 +218,18 @@ func (ch *Channel) mark() readMark {
 	return readMark{sure: r.hold.largest(), forgotten: r.hold.forgotten, heldFrom: r.heldFrom}
 }
 
-// Catch begins a catch-up and returns the offset to read from; ok is false if
-// one is under way, or if the channel's first read has not ended and will see
-// everything anyway. The caller then owns the catch-up as after [Gap].
+// Catch begins a catch-up and returns the offset to read from. The caller then
+// owns it as after [Gap]. ok is false if one is under way, or if the channel's
+// first subscription is not live: who reads for that reads once more, since what
+// the caller is after may have come after the present read began.
 func (ch *Channel) Catch() (after push.Offset, ok bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	if ch.catching || ch.gone || !ch.started {
+	switch {
+	case ch.gone:
+		return 0, false
+	case ch.catching || !ch.started:
+		ch.reading().again = true
 		return 0, false
 	}
 	ch.beginCatch()
@@ -242,13 +248,20 @@ func (ch *Channel) CaughtUp(after push.Offset, p Page) (next push.Offset, done b
 	ch.lockWithRoom()
 	defer ch.mu.Unlock()
 	ch.apply(after, p)
-	if !ch.gone && !ch.complete(p) {
+	if !ch.gone && (!ch.complete(p) || ch.readAgain()) {
 		ch.reads.catch = ch.mark()
 		return ch.last, false
 	}
 	ch.catching = false
 	ch.releaseHold()
 	return ch.last, true
+}
+
+// readAgain reports, once, whether somebody wanted a catch-up since a read began.
+func (ch *Channel) readAgain() bool {
+	again := ch.reads.again
+	ch.reads.again = false
+	return again
 }
 
 // complete passes on what is held, after a catch-up's page p, and reports

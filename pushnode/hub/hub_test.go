@@ -359,8 +359,10 @@ func TestOrderUnderAnySchedule(t *testing.T) {
 	})
 }
 
-// settle lets everything under way end, and then nobody may lack anything.
+// settle has a beat come amid everything that is under way, and lets that end:
+// then nobody may lack anything.
 func (w *world) settle() {
+	w.beat()
 	for range 10_000 {
 		busy := w.catch != nil
 		w.catchUp()
@@ -373,13 +375,6 @@ func (w *world) settle() {
 		if !busy {
 			break
 		}
-	}
-	w.beat()
-	for range 10_000 {
-		if w.catch == nil {
-			break
-		}
-		w.catchUp()
 	}
 	for len(w.passes) > 0 {
 		w.pass()

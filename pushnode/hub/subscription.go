@@ -182,7 +182,7 @@ func (ch *Channel) begin(sub *Subscription) State {
 		r.heldFrom = max(r.heldFrom, r.hold.forgotten)
 	}
 	sub.live = true // so that drain gives it what was held
-	whole := ch.drain(mark)
+	whole := ch.drain(mark) && !ch.readAgain()
 	ch.admit(sub)
 	if whole || ch.catching {
 		return Live

@@ -173,7 +173,7 @@ func (n *Node) compare(ctx context.Context, ch *hub.Channel, d depth) error {
 		if err != nil {
 			return err
 		}
-		if have, ok := ch.Last(); !ok || last <= have {
+		if have, ok := ch.Last(); ok && last <= have {
 			return nil
 		}
 	}
