@@ -282,7 +282,8 @@ func (c *client) readAll(ctx context.Context, joins []*join) error {
 }
 
 // keepNewCursors records where a device starts in channels it was never seen
-// in, before it is told: else it would start elsewhere after a page reload.
+// in, before it is told: else it would start elsewhere after a page reload. If
+// it has too many cursors then, its oldest go.
 func (c *client) keepNewCursors(ctx context.Context, joins []*join, known map[push.Channel]store.Cursor) error {
 	if c.device == "" {
 		return nil
@@ -300,5 +301,9 @@ func (c *client) keepNewCursors(ctx context.Context, joins []*join, known map[pu
 	if len(fresh) == 0 {
 		return nil
 	}
-	return c.node.store.AdvanceCursors(ctx, fresh)
+	if err := c.node.store.AdvanceCursors(ctx, fresh); err != nil {
+		return err
+	}
+	c.forgetOldest(ctx, known, len(known)+len(fresh)-maxDeviceCursors)
+	return nil
 }

@@ -70,15 +70,17 @@ func (w *cursorWriter) spare(s store.Spared) {
 	w.spared = append(w.spared, s)
 }
 
-// remove forgets how far a device has come in a channel, in what waits and in
-// the store, behind any write that is under way.
-func (w *cursorWriter) remove(ctx context.Context, user push.UserID, device push.Device, channel push.Channel) error {
+// remove forgets how far a device has come in channels, in what waits and in the
+// store, behind any write that is under way.
+func (w *cursorWriter) remove(ctx context.Context, user push.UserID, device push.Device, channels ...push.Channel) error {
 	w.writing.Lock()
 	defer w.writing.Unlock()
 	w.mu.Lock()
-	delete(w.pending, cursorKey{user, device, channel})
+	for _, channel := range channels {
+		delete(w.pending, cursorKey{user, device, channel})
+	}
 	w.mu.Unlock()
-	return w.store.RemoveCursors(ctx, user, device, []push.Channel{channel})
+	return w.store.RemoveCursors(ctx, user, device, channels)
 }
 
 // run writes what gathers until ctx ends.
