@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"pushcluster/functions/collect/address"
 	"pushcluster/functions/collect/limit"
@@ -251,7 +252,7 @@ func TestSourceMetrics(t *testing.T) {
 
 // TestSourceLabels bounds how many sources have labels of their own.
 func TestSourceLabels(t *testing.T) {
-	l := labels{known: make(map[string]bool)}
+	l := labels{most: maxSourceLabels, known: make(map[string]bool)}
 	for i := range maxSourceLabels {
 		if name := fmt.Sprint("s", i); l.of(name) != name {
 			t.Fatalf("source %d is %q", i, l.of(name))
@@ -262,6 +263,23 @@ func TestSourceLabels(t *testing.T) {
 	}
 	if got := l.of("s7"); got != "s7" {
 		t.Errorf("a source that is known is %q", got)
+	}
+}
+
+// TestRuleLabels bounds how many rules have labels of their own: the names of
+// rules come over the API, too.
+func TestRuleLabels(t *testing.T) {
+	m := newSourceMetrics(promauto.With(nil))
+	for i := range maxRuleLabels {
+		if source, rule := m.rule("shop", fmt.Sprint("r", i)); source != "shop" || rule != fmt.Sprint("r", i) {
+			t.Fatalf("rule %d of shop is %q of %q", i, rule, source)
+		}
+	}
+	if source, rule := m.rule("shop", "one more"); source != "shop" || rule != "other" {
+		t.Errorf("one more of shop is %q of %q, want other of shop", rule, source)
+	}
+	if source, rule := m.rule("shop", "r7"); source != "shop" || rule != "r7" {
+		t.Errorf("a rule that is known is %q of %q", rule, source)
 	}
 }
 

@@ -167,7 +167,8 @@ func (m *mapped) make(d *delivery, ruleName string, one *rule.Message) {
 // reason may quote the delivery, and does not go to the log.
 func (h *Handler) countFailures(name string, m *mapped) {
 	for _, f := range m.failures() {
-		h.metrics.ruleErrors.WithLabelValues(h.metrics.sources.label(name), f.Rule, f.Kind).Inc()
+		ofSource, ofRule := h.metrics.sources.rule(name, f.Rule)
+		h.metrics.ruleErrors.WithLabelValues(ofSource, ofRule, f.Kind).Inc()
 		h.log.Warn("a rule cannot be evaluated for a delivery", "source", name, "delivery", m.event.id, "rule", f.Rule,
 			"field", f.Field, "kind", f.Kind)
 	}
