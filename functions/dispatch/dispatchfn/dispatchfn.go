@@ -97,7 +97,8 @@ type Config struct {
 	OutboxClaim time.Duration
 	// An entry that has failed ParkAfter times is parked if other messages get
 	// through meanwhile; else something larger is broken, which is not its fault,
-	// and it is parked after ParkAtLast times. 12, and 100, which takes 90 minutes.
+	// and it is parked after ParkAtLast times. 12, and 100, which takes 70 minutes
+	// and the time of the tries.
 	ParkAfter  int
 	ParkAtLast int
 	SweepEvery time.Duration // between sweeps of what has outlived its time; 10 min
