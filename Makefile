@@ -19,10 +19,15 @@ run: ## the whole system on this machine: page at http://127.0.0.1:8700
 	@exec bin/localstack
 
 # -race needs a C compiler. A test that wants something this machine lacks
-# (redis-server, node, chromium) skips and says so; with CI=true it fails.
+# (redis-server, node, chromium) skips, which go test shows with -v alone, so the
+# first lines say what is there; with CI=true it fails.
 test: $(JS)/node_modules/.package-lock.json ## every test, with the race detector
 	@if command -v redis-server >/dev/null; then echo "redis: $$(redis-server --version)"; \
 		else echo "redis: miniredis, for no redis-server is on PATH"; fi
+	@if command -v node >/dev/null; then echo "node: $$(node --version)"; \
+		else echo "node: none on PATH, so TestJavaScriptSDK is skipped"; fi
+	@c=$$(command -v chromium || command -v chromium-browser || command -v google-chrome); \
+		echo "chromium: $${c:-none on PATH, so TestPage and TestPageReload are skipped}"
 	$(GO) test -race -timeout 8m ./...
 
 check: lint test ## what every commit passes: format, vet, staticcheck, and make test
