@@ -24,7 +24,7 @@ type cursorWriter struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	writing sync.Mutex // held while the store is written; taken before mu
+	writing sync.RWMutex // held while cursors are written, and, shared, while some are removed; taken before mu
 
 	mu      sync.Mutex // guards what follows
 	pending map[cursorKey]store.Cursor
@@ -73,8 +73,8 @@ func (w *cursorWriter) spare(s store.Spared) {
 // remove forgets how far a device has come in channels, in what waits and in the
 // store, behind any write that is under way.
 func (w *cursorWriter) remove(ctx context.Context, user push.UserID, device push.Device, channels ...push.Channel) error {
-	w.writing.Lock()
-	defer w.writing.Unlock()
+	w.writing.RLock()
+	defer w.writing.RUnlock()
 	w.mu.Lock()
 	for _, channel := range channels {
 		delete(w.pending, cursorKey{user, device, channel})
