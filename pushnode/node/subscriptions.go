@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/centrifugal/protocol"
 	"golang.org/x/sync/errgroup"
@@ -20,7 +21,7 @@ import (
 
 const (
 	maxOrder     = 8 << 10 // bytes of an order's body
-	ordersAtOnce = 8       // connections of one user that one order subscribes at a time
+	ordersAtOnce = 8       // connections of one user that one order is carried out on at a time
 )
 
 // serverUnsubscribe is what a client is told whose subscription the server ends.
@@ -87,13 +88,21 @@ func (n *Node) unsubscribeUser(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, r, push.NewProblem(push.CodeBadRequest, "%v", err))
 		return
 	}
-	var answer push.SubscriptionAnswer
+	var (
+		had atomic.Int64 // connections that were subscribed
+		g   errgroup.Group
+	)
+	g.SetLimit(ordersAtOnce)
 	for _, c := range n.clientsNamed(r.Context(), req.User, req.Client) {
-		if c.unsubscribeByServer(r.Context(), req.Channel) {
-			answer.Connections++
-		}
+		g.Go(func() error {
+			if c.unsubscribeByServer(r.Context(), req.Channel) {
+				had.Add(1)
+			}
+			return nil
+		})
 	}
-	serve.JSON(w, http.StatusOK, answer)
+	_ = g.Wait() // none of them returns an error
+	serve.JSON(w, http.StatusOK, push.SubscriptionAnswer{Connections: int(had.Load())})
 }
 
 // clientsNamed returns the connections of user that have connected, or the one

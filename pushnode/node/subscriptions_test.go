@@ -164,3 +164,26 @@ func TestDisconnectChosen(t *testing.T) {
 		})
 	}
 }
+
+// An order is carried out on all of a user's connections, several at a time.
+func TestOrdersForManyConnections(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	const count = 30
+	var all []*wsClient
+	for i := range count {
+		a := dial(t, c.nodes[0], fmt.Sprintf("device=d%d", i))
+		a.connect("42", "")
+		all = append(all, a)
+	}
+	if answer := c.subscription("/v1/node/subscribe", push.SubscribeRequest{User: "42", Channel: "news"}); answer.Connections != count {
+		t.Errorf("subscribed: %+v, want %d", answer, count)
+	}
+	if answer := c.subscription("/v1/node/unsubscribe", push.UnsubscribeRequest{User: "42", Channel: "news"}); answer.Connections != count {
+		t.Errorf("unsubscribed: %+v, want %d", answer, count)
+	}
+	for i, a := range all {
+		if on, off := a.news(), a.news(); on.Subscribe == nil || off.Unsubscribe == nil {
+			t.Errorf("connection %d was told %+v, then %+v", i, on, off)
+		}
+	}
+}
