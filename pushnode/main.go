@@ -39,9 +39,9 @@ type Config struct {
 	InternalListen string        `env:"INTERNAL_LISTEN" envDefault:":8811" help:"address of the internal port: node API, /metrics, pprof; never behind the public balancer"`
 	NodeAddr       string        `env:"NODE_ADDR" help:"host[:port] of the internal port as others reach it; default: ECS metadata, else a private address of this machine"`
 	ECSMetadata    string        `env:"ECS_CONTAINER_METADATA_URI_V4" help:"set by ECS: where a task learns its address"`
-	AuthURL        string        `env:"AUTH_URL,required" help:"base URL of Auth: http://host:port, or lambda://function"`
+	AuthURL        string        `env:"AUTH_URL,required" help:"base URL of Auth: http[s]://host:port, or lambda://function"`
 	RedisURL       string        `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
-	DispatchRPCURL string        `env:"DISPATCH_RPC_URL" help:"base URL of Dispatch, http://host:port; with a SQLite store cursors are written through it"`
+	DispatchRPCURL string        `env:"DISPATCH_RPC_URL" help:"base URL of Dispatch, http[s]://host:port; with a SQLite store cursors are written through it"`
 	StoreURL       string        `env:"STORE_URL,required" secret:"true" help:"mongodb://… or sqlite:FILE"`
 	SigningSecrets secret.List   `env:"SIGNING_SECRETS,required" help:"secrets of requests between our services, newest first, separated by commas"`
 	Origins        []string      `env:"ORIGINS" help:"page origins that may connect besides the node's own host, separated by commas; * for all"`

@@ -34,8 +34,8 @@ type Config struct {
 	InternalListen string           `env:"INTERNAL_LISTEN" envDefault:":8802" help:"address of the internal port: /metrics, profiles"`
 	LogLevel       slog.Level       `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 	StoreURL       string           `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
-	DispatchURL    string           `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
-	DispatchRPCURL string           `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
+	DispatchURL    string           `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http[s]://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
+	DispatchRPCURL string           `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http[s]://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
 	APIKeys        secret.Keys      `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
 	Sources        string           `env:"SOURCES" help:"path of the file that says who may post webhooks and what becomes of them; empty: only those of PUT /v1/sources"`
 	CallbackAllow  []netip.Prefix   `env:"CALLBACK_ALLOW" help:"networks of your own that callbacks of sources may go to, as 10.0.0.0/8,fd00::/8; empty: the Internet alone"`
