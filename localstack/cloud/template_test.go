@@ -262,7 +262,8 @@ func TestTemplateNodes(t *testing.T) {
 			t.Errorf("%s is not what %s says: %s", name, want, got)
 		}
 	}
-	if most, mean := tpl.Parameters["MaxConnections"].Default.(float64), tpl.Parameters["ConnectionsPerNode"].Default.(float64); most < 2*mean {
+	most, _ := tpl.Parameters["MaxConnections"].Default.(float64)
+	if mean := tpl.Parameters["ConnectionsPerNode"].Default.(float64); most < 2*mean {
 		t.Errorf("a node takes %v connections, too few for those of another one besides its own %v", most, mean)
 	}
 	for name, r := range tpl.Resources {
