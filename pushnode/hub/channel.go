@@ -41,8 +41,9 @@ type reads struct {
 	again   bool     // somebody wanted a catch-up after a read began: there is to be another
 	hold    hold
 	// heldFrom: while a subscription is pending, all entries that the channel
-	// passed in (heldFrom, last] are in the hold.
+	// passed in (heldFrom, last] are in the hold, those that expired included.
 	heldFrom push.Offset
+	omitted  push.Offset // the largest offset that a read left out which the channel had not passed
 }
 
 // A readMark is what the hold looked like when a read began. Whatever had
@@ -203,6 +204,18 @@ func (ch *Channel) keep(e push.Entry) {
 	}
 }
 
+// leaveOut notes what a read left out, for the subscriptions that are not live and
+// read less far: that it is not in the hold has them read on, and then they are
+// told of it.
+func (ch *Channel) leaveOut(omitted []store.Omission) {
+	if n := len(omitted); n > 0 && ch.pending() > 0 && omitted[n-1].Last > ch.last {
+		ch.reads.omitted = max(ch.reads.omitted, omitted[n-1].Last)
+		if ch.started {
+			ch.reads.heldFrom = max(ch.reads.heldFrom, ch.reads.omitted)
+		}
+	}
+}
+
 // releaseHold empties the hold once nobody reads.
 func (ch *Channel) releaseHold() {
 	if ch.pending() == 0 && !ch.catching {
@@ -314,6 +327,7 @@ func (ch *Channel) apply(after push.Offset, p Page) {
 		for _, e := range p.Entries {
 			ch.keep(e)
 		}
+		ch.leaveOut(p.Omitted)
 		return
 	}
 	if after > ch.last {
@@ -324,6 +338,7 @@ func (ch *Channel) apply(after push.Offset, p Page) {
 			ch.omit(o)
 		}
 	}
+	ch.leaveOut(p.Omitted)
 	for _, e := range ch.held().merge(after, p, ch.hub.cfg.Now()) {
 		if e.Offset > ch.last {
 			ch.advance(e)

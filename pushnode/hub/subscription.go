@@ -1,6 +1,9 @@
 package hub
 
-import "pushcluster/shared/push"
+import (
+	"pushcluster/shared/push"
+	"pushcluster/shared/store"
+)
 
 // A Subscription is one connection's place in one channel. Its life:
 //
@@ -160,7 +163,12 @@ func (sub *Subscription) GoLive() State {
 		return ReadOn
 	}
 	for _, e := range ch.held().entries {
-		if e.Offset <= ch.last && !e.Message.Expired(ch.hub.cfg.Now()) {
+		switch {
+		case e.Offset <= sub.pos || e.Offset > ch.last:
+		case e.Message.Expired(ch.hub.cfg.Now()):
+			sub.pos = e.Offset // nor is it given it by a pass
+			sub.conn.Omit(ch.name, store.Omission{First: e.Offset, Last: e.Offset, ExpiresAt: e.Message.ExpiresAt})
+		default:
 			sub.give(&Publication{Entry: e})
 		}
 	}
@@ -181,6 +189,7 @@ func (ch *Channel) begin(sub *Subscription) State {
 	if r.hold.forgotten <= ch.last {
 		r.heldFrom = max(r.heldFrom, r.hold.forgotten)
 	}
+	r.heldFrom = max(r.heldFrom, min(r.omitted, ch.last))
 	sub.live = true // so that drain gives it what was held
 	whole := ch.drain(mark) && !ch.readAgain()
 	ch.admit(sub)
