@@ -79,7 +79,8 @@ func (n *Node) restoreFromInbox(ctx context.Context) error {
 }
 
 // applyInbox gives ch's connections what the inbox alone has beyond its last
-// offset.
+// offset, at the pace of a catch-up: whom it closed for being slow could not come
+// back while Redis is away.
 func (n *Node) applyInbox(ctx context.Context, ch *hub.Channel) error {
 	for {
 		after, ok := ch.Last()
@@ -93,6 +94,11 @@ func (n *Node) applyInbox(ctx context.Context, ch *hub.Channel) error {
 		ch.Apply(after, p.Page)
 		if !p.More {
 			return nil
+		}
+		select {
+		case <-time.After(pagePause):
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
