@@ -2,8 +2,10 @@ package stack
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -94,7 +96,10 @@ func (p *Process) Start(ctx context.Context) error {
 		l.stop()
 		<-l.done
 		l.early.started(true)
-		return fmt.Errorf("%s: %w", p.Name, errors.Join(err, l.err))
+		if !errors.Is(l.err, context.Canceled) { // which it was told
+			err = errors.Join(err, l.err)
+		}
+		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	l.early.started(false)
 	return nil
@@ -221,23 +226,28 @@ func (l *life) servePlain(ctx context.Context, plain bool, public, internal http
 }
 
 // awaitReady returns nil when /readyz at base answers 200. It gives up when ctx
-// ends or done is closed.
+// ends or done is closed; then its error has what /readyz last answered, if it
+// did.
 func awaitReady(ctx context.Context, base string, done <-chan struct{}) error {
 	// A client of its own: what it leaves open is closed with it.
 	transport := &http.Transport{DisableKeepAlives: true}
 	client := &http.Client{Transport: transport}
 	t := time.NewTicker(readyPace)
 	defer t.Stop()
+	var why error // not that time is up, which says nothing, if there is anything else to say
 	for {
 		err := ready(ctx, client, base)
 		if err == nil {
 			return nil
 		}
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
 		select {
 		case <-done:
 			return errors.New("it ended while it started")
 		case <-ctx.Done():
-			return fmt.Errorf("not ready: %w", err)
+			return fmt.Errorf("not ready in time: %w", why)
 		case <-t.C:
 		}
 	}
@@ -256,7 +266,9 @@ func ready(ctx context.Context, client *http.Client, base string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s/readyz answers %s", base, resp.Status)
+		var p push.Problem
+		_ = json.NewDecoder(io.LimitReader(resp.Body, 4<<10)).Decode(&p) // without a detail the status has to do
+		return fmt.Errorf("%s/readyz answers %s: %s", base, resp.Status, p.Detail)
 	}
 	return nil
 }

@@ -168,7 +168,7 @@ func TestTakenPorts(t *testing.T) {
 }
 
 func TestStartEndsWithItsContext(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // for the store, and for an answer of /readyz
 	defer cancel()
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -176,8 +176,8 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	}
 	gone.Close() // nothing answers there
 	_, err = Start(ctx, Config{Dir: t.TempDir(), RedisURL: "redis://" + gone.Addr().String()})
-	if err == nil || !strings.Contains(err.Error(), "not ready") {
-		t.Errorf("Start without Redis = %v, want that something is not ready", err)
+	if err == nil || !strings.Contains(err.Error(), "not ready: redis") || errors.Is(err, context.Canceled) {
+		t.Errorf("Start without Redis = %v, want that Redis is not ready, and no more", err)
 	}
 }
 

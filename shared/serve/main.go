@@ -54,7 +54,9 @@ func (p Program[C]) main(ctx context.Context, args []string, getenv func(string)
 		return 2
 	}
 	defer moreGarbage(p.Garbage, getenv)()
-	if err := p.Run(ctx, cfg, stderr); err != nil && !errors.Is(err, context.Canceled) {
+	err = p.Run(ctx, cfg, stderr)
+	told := ctx.Err() != nil && errors.Is(err, context.Canceled) // to stop: then this is no failure
+	if err != nil && !told {
 		fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
 		return 1
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -237,6 +238,7 @@ func TestMainCodes(t *testing.T) {
 	}
 	good := func(k string) string { return map[string]string{"STORE_URL": "x"}[k] }
 	none := func(string) string { return "" }
+	stopped := fmt.Errorf("serve: %w", context.Canceled)
 	tests := map[string]struct {
 		args           []string
 		getenv         func(string) string
@@ -244,19 +246,25 @@ func TestMainCodes(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		"clean":        {nil, good, nil, 0, "", ""},
-		"cancelled":    {nil, good, context.Canceled, 0, "", ""},
-		"broken":       {nil, good, errors.New("no luck"), 1, "", "demo: no luck\n"},
-		"bad variable": {nil, none, nil, 2, "", "demo: STORE_URL: not set, but required\n"},
-		"argument":     {[]string{"-x"}, good, nil, 2, "", `there is no argument "-x"`},
-		"help":         {[]string{"-h"}, none, nil, 0, "  DRAIN_TIME       30s         how long connections take to leave\n", ""},
+		"clean":               {nil, good, nil, 0, "", ""},
+		"told to stop":        {nil, good, stopped, 0, "", ""},
+		"cancelled by itself": {nil, good, errors.Join(errors.New("no luck"), context.Canceled), 1, "", "demo: no luck\n"},
+		"broken":              {nil, good, errors.New("no luck"), 1, "", "demo: no luck\n"},
+		"bad variable":        {nil, none, nil, 2, "", "demo: STORE_URL: not set, but required\n"},
+		"argument":            {[]string{"-x"}, good, nil, 2, "", `there is no argument "-x"`},
+		"help":                {[]string{"-h"}, none, nil, 0, "  DRAIN_TIME       30s         how long connections take to leave\n", ""},
 		"help names all": {[]string{"--help"}, none, nil, 0,
 			"  STORE_URL        (required)  where messages are kept\n", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := program(tt.run).main(t.Context(), tt.args, tt.getenv, &stdout, &stderr)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			if tt.run == stopped {
+				stop()
+			}
+			code := program(tt.run).main(ctx, tt.args, tt.getenv, &stdout, &stderr)
 			if code != tt.code || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
 				t.Errorf("main(%q) = %d\nstdout %s\nstderr %s\nwant %d, %q, %q", tt.args, code, &stdout, &stderr, tt.code, tt.stdout, tt.stderr)
 			}
