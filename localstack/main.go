@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pushcluster/localstack/stack"
+	"pushcluster/pushnode/node"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/serve"
 )
@@ -39,9 +40,9 @@ type Config struct {
 	DispatchInternalPort int `env:"DISPATCH_INTERNAL_PORT" envDefault:"8803" help:"internal port of Dispatch"`
 	NodeInternalPort     int `env:"NODE_INTERNAL_PORT" envDefault:"8811" help:"internal port of the first node; the others follow"`
 
-	Sources  string     `env:"SOURCES" help:"a file of webhook sources to use instead of sources.yaml in LOCAL_DIR"`
-	Origins  []string   `env:"ORIGINS" help:"page origins that may connect besides the page, separated by commas; * for all"`
-	LogLevel slog.Level `env:"LOG_LEVEL" envDefault:"WARN" help:"DEBUG, INFO, WARN or ERROR"`
+	Sources  string       `env:"SOURCES" help:"a file of webhook sources to use instead of sources.yaml in LOCAL_DIR"`
+	Origins  node.Origins `env:"ORIGINS" help:"page origins that may connect besides the page, as http://localhost:3000, separated by commas; * for all"`
+	LogLevel slog.Level   `env:"LOG_LEVEL" envDefault:"WARN" help:"DEBUG, INFO, WARN or ERROR"`
 }
 
 // Check returns what is wrong with c as a whole.

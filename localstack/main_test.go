@@ -207,6 +207,8 @@ func TestConfig(t *testing.T) {
 		"nothing set":   {nil, nil},
 		"five nodes":    {map[string]string{"NODES": "5"}, nil},
 		"no nodes":      {map[string]string{"NODES": "-1"}, []string{"NODES"}},
+		"an origin":     {map[string]string{"ORIGINS": "http://localhost:3000/"}, nil},
+		"no origin":     {map[string]string{"ORIGINS": "localhost:3000"}, []string{"ORIGINS"}},
 		"several wrong": {map[string]string{"PAGE_PORT": "x", "LOG_LEVEL": "LOUD"}, []string{"PAGE_PORT", "LOG_LEVEL"}},
 	}
 	for name, tt := range tests {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -44,13 +45,46 @@ type Config struct {
 	DispatchRPCURL string        `env:"DISPATCH_RPC_URL" help:"base URL of Dispatch, http[s]://host:port; with a SQLite store cursors are written through it"`
 	StoreURL       string        `env:"STORE_URL,required" secret:"true" help:"mongodb://… or sqlite:FILE"`
 	SigningSecrets secret.List   `env:"SIGNING_SECRETS,required" help:"secrets of requests between our services, newest first, separated by commas"`
-	Origins        []string      `env:"ORIGINS" help:"page origins that may connect besides the node's own host, separated by commas; * for all"`
-	DrainTime      time.Duration `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after SIGTERM"`
-	PingInterval   time.Duration `env:"PING_INTERVAL" envDefault:"25s" help:"time between pings to a client"`
+	Origins        node.Origins  `env:"ORIGINS" help:"page origins that may connect besides the node's own host, as https://shop.example, separated by commas; * for all"`
+	DrainTime      time.Duration `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after SIGTERM, at most 1h"`
+	PingInterval   time.Duration `env:"PING_INTERVAL" envDefault:"25s" help:"time between pings to a client, 1s to 1h"`
 	Sockets        node.Sockets  `env:"SOCKETS" help:"who reads the sockets: epoll (event loops; Linux) or goroutine (one each); default: epoll where there is one"`
 	MaxConnections int           `env:"MAX_CONNECTIONS" envDefault:"0" help:"connections this node takes; 0: no limit"`
-	EMFInterval    time.Duration `env:"EMF_INTERVAL" envDefault:"0s" help:"time between lines of figures for CloudWatch in the log, for scaling and alarms on AWS; 0: none"`
+	EMFInterval    time.Duration `env:"EMF_INTERVAL" envDefault:"0s" help:"time between lines of figures for CloudWatch in the log, for scaling and alarms on AWS, 1s to 1h; 0: none"`
 	LogLevel       slog.Level    `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+}
+
+// Check returns what is wrong with c as a whole.
+func (c *Config) Check() error {
+	_, secrets := signature.ParseKeys(c.SigningSecrets)
+	errs := []error{
+		serve.Named("LISTEN", serve.CheckListen(c.Listen)),
+		serve.Named("INTERNAL_LISTEN", serve.CheckListen(c.InternalListen)),
+		serve.Named("AUTH_URL", verify.CheckURL(c.AuthURL)),
+		serve.Named("REDIS_URL", registry.CheckURL(c.RedisURL)),
+		serve.Named("STORE_URL", storeurl.Check(c.StoreURL)),
+		serve.Named("SIGNING_SECRETS", secrets),
+		serve.Named("DRAIN_TIME", serve.Between(c.DrainTime, time.Millisecond, time.Hour)),
+		serve.Named("PING_INTERVAL", serve.Between(c.PingInterval, time.Second, time.Hour)), // clients are told seconds
+	}
+	if c.NodeAddr != "" {
+		errs = append(errs, serve.Named("NODE_ADDR", address.Check(c.NodeAddr)))
+	}
+	if c.postsCursors() {
+		errs = append(errs, serve.Named("DISPATCH_RPC_URL", cursorpost.CheckURL(c.DispatchRPCURL)))
+	}
+	if c.MaxConnections < 0 {
+		errs = append(errs, fmt.Errorf("MAX_CONNECTIONS: %d is negative", c.MaxConnections))
+	}
+	if c.EMFInterval != 0 {
+		errs = append(errs, serve.Named("EMF_INTERVAL", serve.Between(c.EMFInterval, time.Second, time.Hour)))
+	}
+	return errors.Join(errs...)
+}
+
+// postsCursors reports whether cursors are written through Dispatch.
+func (c *Config) postsCursors() bool {
+	return c.DispatchRPCURL != "" && strings.HasPrefix(c.StoreURL, "sqlite:")
 }
 
 // redisBuffers holds a pipeline of connects. What is read of a long log comes in
@@ -106,7 +140,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	}
 	defer verifier.Wait()
 	var nodeStore store.Store = st
-	if strings.HasPrefix(cfg.StoreURL, "sqlite:") && cfg.DispatchRPCURL != "" {
+	if cfg.postsCursors() {
 		if nodeStore, err = cursorpost.New(st, cfg.DispatchRPCURL, signing); err != nil {
 			return fmt.Errorf("DISPATCH_RPC_URL: %w", err)
 		}

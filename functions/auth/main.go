@@ -44,8 +44,16 @@ func (c *Config) Check() error {
 	if len(c.TokenKeys) == 0 && c.JWKSURL == "" {
 		errs = append(errs, errors.New("TOKEN_KEYS or JWKS_URL: one of them is required"))
 	}
-	if _, err := signature.ParseKeys(c.SigningSecrets); err != nil {
-		errs = append(errs, fmt.Errorf("SIGNING_SECRETS: %w", err))
+	_, secrets := signature.ParseKeys(c.SigningSecrets)
+	errs = append(errs,
+		serve.Named("LISTEN", serve.CheckListen(c.Listen)),
+		serve.Named("INTERNAL_LISTEN", serve.CheckListen(c.InternalListen)),
+		serve.Named("SIGNING_SECRETS", secrets))
+	if c.StoreURL != "" {
+		errs = append(errs, serve.Named("STORE_URL", storeurl.Check(c.StoreURL)))
+	}
+	if c.JWKSURL != "" {
+		errs = append(errs, serve.Named("JWKS_URL", token.CheckJWKS(c.JWKSURL)))
 	}
 	return errors.Join(errs...)
 }

@@ -96,6 +96,7 @@ func TestConfig(t *testing.T) {
 		"smallest":     {map[string]string{"SIGNING_SECRETS": good, "TOKEN_KEYS": ":HS256:" + good}, nil},
 		"JWKS alone":   {map[string]string{"SIGNING_SECRETS": good, "JWKS_URL": "https://issuer.example/jwks"}, nil},
 		"several bad":  {map[string]string{"TOKEN_KEYS": "k:HS256:short", "API_KEYS": "nameless", "LOG_LEVEL": "LOUD"}, []string{"SIGNING_SECRETS", "TOKEN_KEYS", "API_KEYS", "LOG_LEVEL"}},
+		"bad URLs":     {map[string]string{"SIGNING_SECRETS": good, "JWKS_URL": "issuer.example/jwks", "STORE_URL": "postgres://h/x", "LISTEN": "8701"}, []string{"JWKS_URL: ", "STORE_URL: ", "LISTEN: "}},
 		"no keys":      {map[string]string{"SIGNING_SECRETS": good}, []string{"TOKEN_KEYS or JWKS_URL"}},
 		"short secret": {map[string]string{"SIGNING_SECRETS": "short"}, []string{"SIGNING_SECRETS", "TOKEN_KEYS or JWKS_URL"}},
 	}

@@ -47,29 +47,32 @@ type Config struct {
 
 // Check returns what is wrong with c as a whole.
 func (c *Config) Check() error {
-	var errs []error
-	keys, err := signature.ParseKeys(c.SigningSecrets)
-	if err != nil {
-		errs = append(errs, fmt.Errorf("SIGNING_SECRETS: %w", err))
+	keys, secrets := signature.ParseKeys(c.SigningSecrets)
+	signer := signature.NewSigner(keys)
+	_, dispatch := handoff.New(c.DispatchURL, handoff.Config{}, signer)
+	errs := []error{
+		serve.Named("LISTEN", serve.CheckListen(c.Listen)),
+		serve.Named("INTERNAL_LISTEN", serve.CheckListen(c.InternalListen)),
+		serve.Named("STORE_URL", storeurl.Check(c.StoreURL)),
+		serve.Named("SIGNING_SECRETS", secrets),
+		serve.Named("DISPATCH_URL", dispatch),
+		serve.Named("API_LIMITS", c.APILimits.Check(c.APIKeys.Has)),
 	}
-	if _, err := handoff.New(c.DispatchURL, handoff.Config{}, signature.NewSigner(keys)); err != nil {
-		errs = append(errs, fmt.Errorf("DISPATCH_URL: %w", err))
-	}
-	if asker, err := c.asker(signature.NewSigner(keys)); err != nil {
-		errs = append(errs, fmt.Errorf("DISPATCH_RPC_URL: %w", err))
-	} else if asker != nil {
-		asker.Close()
+	if c.DispatchRPCURL != "" { // else it is as DISPATCH_URL, of which enough is said
+		asker, err := handoff.NewAsker(c.DispatchRPCURL, signer)
+		if err == nil {
+			asker.Close()
+		}
+		errs = append(errs, serve.Named("DISPATCH_RPC_URL", err))
 	}
 	if c.APIKeys.Len() == 0 {
 		errs = append(errs, errors.New("API_KEYS: there is no key in it"))
 	}
-	if err := c.APILimits.Check(c.APIKeys.Has); err != nil {
-		errs = append(errs, fmt.Errorf("API_LIMITS: %w", err))
-	}
 	if c.RedisURL != "" {
-		if err := registry.CheckURL(c.RedisURL); err != nil {
-			errs = append(errs, fmt.Errorf("REDIS_URL: %w", err))
-		}
+		errs = append(errs, serve.Named("REDIS_URL", registry.CheckURL(c.RedisURL)))
+	}
+	if c.Sources != "" {
+		errs = append(errs, serve.Named("SOURCES", source.CheckPath(c.Sources)))
 	}
 	return errors.Join(errs...)
 }
@@ -132,7 +135,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	defer secrets.Close()
 	sources, stop, err := source.Follow(ctx, source.Config{Path: cfg.Sources}, st, secrets.Resolve, log, reg)
 	if err != nil {
-		return fmt.Errorf("SOURCES: %w", err)
+		return fmt.Errorf("SOURCES: %w: %w", serve.ErrConfig, err)
 	}
 	defer stop()
 	collectConfig.Sources, collectConfig.Stored = sources, sources

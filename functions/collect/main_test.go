@@ -105,17 +105,34 @@ func listening(t *testing.T, logs io.Reader) map[string]string {
 }
 
 func TestConfigTellsAllMistakes(t *testing.T) {
-	environment := map[string]string{"API_KEYS": "sesame", "SIGNING_SECRETS": "sesame", "DISPATCH_URL": "sqs://queue.fifo", "LOG_LEVEL": "loud"}
-	_, err := serve.Load[Config](t.Context(), func(name string) string { return environment[name] })
-	if err == nil {
-		t.Fatal("Load = nil error")
+	tests := map[string]struct {
+		env  map[string]string
+		want []string // beginnings of the errors, one a line
+	}{
+		"bad": {map[string]string{"API_KEYS": "sesame", "SIGNING_SECRETS": "sesame", "DISPATCH_URL": "sqs://queue.fifo", "LOG_LEVEL": "loud",
+			"STORE_URL": "postgres://ann:sesame@h/x", "SOURCES": "missing.yaml", "REDIS_URL": "http://h", "DISPATCH_RPC_URL": "sqs://queue",
+			"LISTEN": "8702"},
+			[]string{"API_KEYS: ", "SIGNING_SECRETS: ", "DISPATCH_URL: the URL of Dispatch must be sqs://QUEUE", "LOG_LEVEL: ",
+				"STORE_URL: ", "SOURCES: ", "REDIS_URL: ", "DISPATCH_RPC_URL: ", "LISTEN: "}},
+		"nothing set": {nil, []string{"API_KEYS: not set", "SIGNING_SECRETS: not set", "DISPATCH_URL: not set", "STORE_URL: not set"}},
 	}
-	for _, want := range []string{"API_KEYS: ", "SIGNING_SECRETS: ", "DISPATCH_URL: the URL of Dispatch must be sqs://QUEUE", "LOG_LEVEL: ", "STORE_URL: not set"} {
-		if strings.Count(err.Error(), want) != 1 {
-			t.Errorf("errors:\n%v\nwant %q once", err, want)
-		}
-	}
-	if strings.Contains(err.Error(), "sesame") {
-		t.Errorf("errors tell a secret: %v", err)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := serve.Load[Config](t.Context(), func(name string) string { return tt.env[name] })
+			if err == nil {
+				t.Fatal("Load = nil error")
+			}
+			for _, want := range tt.want {
+				if strings.Count("\n"+err.Error(), "\n"+want) != 1 {
+					t.Errorf("errors:\n%v\nwant %q once", err, want)
+				}
+			}
+			if got := strings.Count(err.Error(), "\n") + 1; got != len(tt.want) {
+				t.Errorf("errors:\n%v\nare %d, want %d", err, got, len(tt.want))
+			}
+			if strings.Contains(err.Error(), "sesame") {
+				t.Errorf("errors tell a secret: %v", err)
+			}
+		})
 	}
 }

@@ -35,14 +35,13 @@ type Config struct {
 
 // Check returns what is wrong with c as a whole.
 func (c *Config) Check() error {
-	var errs []error
-	if _, err := signature.ParseKeys(c.SigningSecrets); err != nil {
-		errs = append(errs, fmt.Errorf("SIGNING_SECRETS: %w", err))
-	}
-	if err := registry.CheckURL(c.RedisURL); err != nil {
-		errs = append(errs, fmt.Errorf("REDIS_URL: %w", err))
-	}
-	return errors.Join(errs...)
+	_, secrets := signature.ParseKeys(c.SigningSecrets)
+	return errors.Join(
+		serve.Named("LISTEN", serve.CheckListen(c.Listen)),
+		serve.Named("INTERNAL_LISTEN", serve.CheckListen(c.InternalListen)),
+		serve.Named("STORE_URL", storeurl.Check(c.StoreURL)),
+		serve.Named("REDIS_URL", registry.CheckURL(c.RedisURL)),
+		serve.Named("SIGNING_SECRETS", secrets))
 }
 
 func main() {

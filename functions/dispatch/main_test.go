@@ -100,12 +100,12 @@ func listening(t *testing.T, logs io.Reader) map[string]string {
 }
 
 func TestConfigTellsAllMistakes(t *testing.T) {
-	environment := map[string]string{"SIGNING_SECRETS": "sesame", "REDIS_URL": "http://:sesame@h", "LOG_LEVEL": "loud"}
+	environment := map[string]string{"SIGNING_SECRETS": "sesame", "REDIS_URL": "http://:sesame@h", "LOG_LEVEL": "loud", "INTERNAL_LISTEN": "8803"}
 	_, err := serve.Load[Config](t.Context(), func(name string) string { return environment[name] })
 	if err == nil {
 		t.Fatal("Load = nil error")
 	}
-	for _, want := range []string{"LOG_LEVEL: ", "STORE_URL: not set", "SIGNING_SECRETS: ", "REDIS_URL: "} {
+	for _, want := range []string{"LOG_LEVEL: ", "INTERNAL_LISTEN: ", "STORE_URL: not set", "SIGNING_SECRETS: ", "REDIS_URL: "} {
 		if strings.Count(err.Error(), want) != 1 {
 			t.Errorf("errors:\n%v\nwant %q once", err, want)
 		}

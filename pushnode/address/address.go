@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -38,7 +39,11 @@ const (
 func (f *Finder) Find(ctx context.Context, port string) (string, error) {
 	switch {
 	case f.Configured != "":
-		return withPort(f.Configured, port)
+		addr, err := withPort(f.Configured, port)
+		if err != nil {
+			return "", fmt.Errorf("NODE_ADDR: %w", err)
+		}
+		return addr, nil
 	case f.MetadataURI != "":
 		ip, err := f.fromECS(ctx)
 		if errors.Is(err, errHostNetwork) {
@@ -56,17 +61,36 @@ func (f *Finder) Find(ctx context.Context, port string) (string, error) {
 	return net.JoinHostPort(ip, port), nil
 }
 
+// Check returns nil if configured can be a [Finder]'s.
+func Check(configured string) error {
+	_, err := withPort(configured, "1")
+	return err
+}
+
+// withPort returns addr, which is a host or host:port, with port if it has none.
 func withPort(addr, port string) (string, error) {
-	if strings.ContainsAny(addr, "/ ~") {
-		return "", fmt.Errorf("NODE_ADDR %q is not host or host:port", addr)
-	}
-	if host, p, err := net.SplitHostPort(addr); err == nil {
-		if host == "" || p == "" {
-			return "", fmt.Errorf("NODE_ADDR %q names no host or no port", addr)
+	host, own, err := net.SplitHostPort(addr)
+	if err != nil {
+		host, own = addr, port
+		if inside, ok := strings.CutPrefix(addr, "["); ok {
+			host = strings.TrimSuffix(inside, "]")
 		}
-		return addr, nil
 	}
-	return net.JoinHostPort(strings.Trim(addr, "[]"), port), nil
+	if n, err := strconv.ParseUint(own, 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("%q has a port that is not between 1 and 65535", addr)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && !isName(host) {
+		return "", fmt.Errorf("%q is neither host nor host:port", addr)
+	}
+	return net.JoinHostPort(host, own), nil
+}
+
+// isName reports whether host looks like the name of one.
+func isName(host string) bool {
+	return host != "" && strings.IndexFunc(host, func(r rune) bool {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		return !letter && (r < '0' || r > '9') && !strings.ContainsRune("-._", r)
+	}) < 0
 }
 
 // What a document may say instead of an address. The first may change yet.

@@ -35,11 +35,19 @@ type Store struct {
 // New returns st with its cursor writes sent to Dispatch at the base URL
 // dispatch, through client, which signs. It does no I/O.
 func New(st store.Store, dispatch string, client *http.Client) (*Store, error) {
-	u, err := url.Parse(dispatch)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, errors.New("it must be http://HOST:PORT")
+	if err := CheckURL(dispatch); err != nil {
+		return nil, err
 	}
 	return &Store{Store: st, url: strings.TrimSuffix(dispatch, "/") + "/v1/dispatch/cursors", client: client}, nil
+}
+
+// CheckURL returns nil if dispatch is one that [New] takes.
+func CheckURL(dispatch string) error {
+	u, err := url.Parse(dispatch)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return errors.New("it must be http://HOST:PORT")
+	}
+	return nil
 }
 
 // AdvanceCursors does what the contract says, through Dispatch.

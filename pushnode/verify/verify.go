@@ -54,13 +54,21 @@ type Verifier struct {
 	revoked revokedList
 }
 
+// CheckURL returns nil if authURL is one that [New] understands.
+func CheckURL(authURL string) error {
+	u, err := url.Parse(authURL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "lambda") {
+		return errors.New("the URL of Auth is none of http://HOST:PORT, https:// and lambda://FUNCTION")
+	}
+	return nil
+}
+
 // New returns a verifier that asks Auth at authURL (its base, without path)
 // with client, which signs what it sends, or invokes the function if the URL is
 // lambda://FUNCTION. It does no I/O and starts nothing.
 func New(cfg Config, authURL string, client *http.Client, now func() time.Time, reg prometheus.Registerer) (*Verifier, error) {
-	u, err := url.Parse(authURL)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "lambda") {
-		return nil, errors.New("verify: the URL of Auth is none of http://HOST:PORT, https:// and lambda://FUNCTION")
+	if err := CheckURL(authURL); err != nil {
+		return nil, fmt.Errorf("verify: %w", err)
 	}
 	if cfg.CacheFor < 0 || cfg.CacheFor > maxCacheFor {
 		return nil, fmt.Errorf("verify: Config.CacheFor must be at most %s", maxCacheFor)

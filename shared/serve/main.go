@@ -16,7 +16,8 @@ type Program[C any] struct {
 	Name  string
 	About string // one sentence for -h
 	// Run wires the parts and returns when ctx ends, which SIGINT and SIGTERM
-	// do, or when it cannot go on. It logs to stderr.
+	// do, or when it cannot go on. Its error wraps [ErrConfig] if it is one of the
+	// configuration after all. It logs to stderr.
 	Run func(ctx context.Context, cfg C, stderr io.Writer) error
 	// Garbage is how many bytes of it may gather beyond what Go allows before it
 	// is collected, unless GOGC or GOMEMLIMIT is set. A Lambda function, which has
@@ -56,11 +57,15 @@ func (p Program[C]) main(ctx context.Context, args []string, getenv func(string)
 	defer moreGarbage(p.Garbage, getenv)()
 	err = p.Run(ctx, cfg, stderr)
 	told := ctx.Err() != nil && errors.Is(err, context.Canceled) // to stop: then this is no failure
-	if err != nil && !told {
-		fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
-		return 1
+	switch {
+	case err == nil, told:
+		return 0
+	case errors.Is(err, ErrConfig):
+		p.complain(stderr, err)
+		return 2
 	}
-	return 0
+	fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+	return 1
 }
 
 // complain tells what is wrong with the configuration, a line for each thing.

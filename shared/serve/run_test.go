@@ -246,13 +246,14 @@ func TestMainCodes(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		"clean":               {nil, good, nil, 0, "", ""},
-		"told to stop":        {nil, good, stopped, 0, "", ""},
-		"cancelled by itself": {nil, good, errors.Join(errors.New("no luck"), context.Canceled), 1, "", "demo: no luck\n"},
-		"broken":              {nil, good, errors.New("no luck"), 1, "", "demo: no luck\n"},
-		"bad variable":        {nil, none, nil, 2, "", "demo: STORE_URL: not set, but required\n"},
-		"argument":            {[]string{"-x"}, good, nil, 2, "", `there is no argument "-x"`},
-		"help":                {[]string{"-h"}, none, nil, 0, "  DRAIN_TIME       30s         how long connections take to leave\n", ""},
+		"clean":                {nil, good, nil, 0, "", ""},
+		"told to stop":         {nil, good, stopped, 0, "", ""},
+		"cancelled by itself":  {nil, good, errors.Join(errors.New("no luck"), context.Canceled), 1, "", "demo: no luck\n"},
+		"broken":               {nil, good, errors.New("no luck"), 1, "", "demo: no luck\n"},
+		"bad value, seen late": {nil, good, fmt.Errorf("%w: STORE_URL: is gone", ErrConfig), 2, "", "STORE_URL: is gone\n"},
+		"bad variable":         {nil, none, nil, 2, "", "demo: STORE_URL: not set, but required\n"},
+		"argument":             {[]string{"-x"}, good, nil, 2, "", `there is no argument "-x"`},
+		"help":                 {[]string{"-h"}, none, nil, 0, "  DRAIN_TIME       30s         how long connections take to leave\n", ""},
 		"help names all": {[]string{"--help"}, none, nil, 0,
 			"  STORE_URL        (required)  where messages are kept\n", ""},
 	}

@@ -54,10 +54,18 @@ type jwks struct {
 	turn      time.Time     // when findSome last sent somebody to find
 }
 
-func newJWKS(address string, client *http.Client, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*jwks, error) {
+// CheckJWKS returns nil if address is one that a JWKS can be fetched from.
+func CheckJWKS(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, errors.New("token: the JWKS address is no http or https URL")
+		return errors.New("the JWKS address is no http or https URL")
+	}
+	return nil
+}
+
+func newJWKS(address string, client *http.Client, now func() time.Time, log *slog.Logger, reg prometheus.Registerer) (*jwks, error) {
+	if err := CheckJWKS(address); err != nil {
+		return nil, fmt.Errorf("token: %w", err)
 	}
 	return &jwks{
 		url: address, client: client, now: now, log: log, metrics: newJWKSMetrics(reg),

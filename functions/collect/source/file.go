@@ -178,6 +178,12 @@ func (f *File) read(ctx context.Context, now time.Time) error {
 	return nil
 }
 
+// CheckPath returns nil if the file at path can be read, whatever it holds.
+func CheckPath(path string) error {
+	_, _, err := readFile(path)
+	return err
+}
+
 func readFile(path string) ([]byte, os.FileInfo, error) {
 	file, err := os.Open(path)
 	if err != nil {

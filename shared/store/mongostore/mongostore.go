@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -126,6 +127,23 @@ func Open(uri string, cfg Config) (*Store, error) {
 	s.advancing = batcher.New(sharing, s.advanceCursors)
 	s.keeping = batcher.New(sharing, s.putDeliveries)
 	return s, nil
+}
+
+// Check returns nil if uri is one that [Open] understands. It asks nobody, so of
+// mongodb+srv it does not see the options that DNS adds. Its error shows nothing
+// of user and password.
+func Check(uri string) error {
+	target, err := parseURI(uri)
+	if err != nil {
+		return fmt.Errorf("read the store's URL: %w", err)
+	}
+	if strings.HasPrefix(uri, "mongodb+srv:") {
+		return nil
+	}
+	if err := options.Client().ApplyURI(target.uri).Validate(); err != nil {
+		return fmt.Errorf("read the store's URL: %w", target.redact(err))
+	}
+	return nil
 }
 
 // use points the store at a database.

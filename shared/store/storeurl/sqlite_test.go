@@ -13,6 +13,9 @@ import (
 func TestOpenSQLite(t *testing.T) {
 	for _, prefix := range []string{"sqlite:", "SQLite:", "sqlite://"} {
 		path := filepath.Join(t.TempDir(), "a b?c#d%20.db")
+		if err := storeurl.Check(prefix + path); err != nil {
+			t.Errorf("Check(%q): %v", prefix+path, err)
+		}
 		s, err := storeurl.Open(t.Context(), prefix+path, storeurl.Config{})
 		if err != nil {
 			t.Fatalf("Open(%q): %v", prefix+path, err)
@@ -27,7 +30,10 @@ func TestOpenSQLite(t *testing.T) {
 			t.Errorf("%s made no file of that name: %v", prefix, err)
 		}
 	}
-	for _, url := range []string{"sqlite:", "sqlite::memory:", "sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db")} {
+	for _, url := range []string{"sqlite:", "sqlite::memory:", "sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"), "sqlite:" + t.TempDir()} {
+		if err := storeurl.Check(url); err == nil {
+			t.Errorf("Check(%q) = nil", url)
+		}
 		if s, err := storeurl.Open(t.Context(), url, storeurl.Config{}); err == nil {
 			_ = s.Close()
 			t.Errorf("Open(%q) succeeded", url)

@@ -3,9 +3,7 @@ package storeurl
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"pushcluster/shared/store"
@@ -31,28 +29,12 @@ func Open(ctx context.Context, url string, cfg Config) (store.Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	scheme, rest, found := strings.Cut(url, ":")
-	switch {
-	case url == "":
-		return nil, errors.New("the store's URL is empty: use sqlite:FILE or mongodb://HOST/DATABASE")
-	case !found:
-		return nil, errors.New("the store's URL has no scheme: use sqlite:FILE or mongodb://HOST/DATABASE")
-	case strings.EqualFold(scheme, "mongodb"), strings.EqualFold(scheme, "mongodb+srv"):
-		return mongostore.Open(strings.ToLower(scheme)+":"+rest, mongostore.Config{Timeout: cfg.Timeout, Connections: cfg.Connections})
-	case strings.EqualFold(scheme, "sqlite"):
-		return openSQLite(filePath(rest), cfg)
+	k, target, err := parse(url)
+	if err != nil {
+		return nil, err
 	}
-	if !strings.HasPrefix(rest, "//") { // this may be anything, a password included
-		return nil, errors.New("the store's URL has an unknown scheme: use sqlite:FILE or mongodb://HOST/DATABASE")
+	if k == kindMongo {
+		return mongostore.Open(target, mongostore.Config{Timeout: cfg.Timeout, Connections: cfg.Connections})
 	}
-	return nil, fmt.Errorf("the store's URL has the scheme %.20q: use sqlite:FILE or mongodb://HOST/DATABASE", scheme)
-}
-
-// filePath returns the path in what follows "sqlite:". People also write it
-// with the slashes of other URLs: "sqlite:///a/b" is "/a/b".
-func filePath(rest string) string {
-	if path, ok := strings.CutPrefix(rest, "//"); ok {
-		return path
-	}
-	return rest
+	return openSQLite(target, cfg)
 }

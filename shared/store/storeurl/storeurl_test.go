@@ -42,6 +42,10 @@ func TestOpenRefuses(t *testing.T) {
 			if !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("Open(%q): %q, want it to say %q and nothing secret", tt.url, err, tt.want)
 			}
+			err = storeurl.Check(tt.url)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("Check(%q): %v, want it to say %q and nothing secret", tt.url, err, tt.want)
+			}
 		})
 	}
 }
@@ -50,6 +54,9 @@ func TestOpenMongo(t *testing.T) {
 	for _, url := range []string{
 		"mongodb://127.0.0.1:1", "MongoDB://127.0.0.1:1/push", "mongodb://ann:hunter2@a:1,b:2/push?replicaSet=rs&maxUpdates=40",
 	} {
+		if err := storeurl.Check(url); err != nil {
+			t.Errorf("Check(%q): %v", url, err)
+		}
 		s, err := storeurl.Open(t.Context(), url, storeurl.Config{})
 		if err != nil {
 			t.Errorf("Open(%q): %v", url, err)
