@@ -18,7 +18,8 @@ import (
 // Wrap returns next with what every handler of ours has around it: a panic is
 // logged and answered with a 500 problem; each request is counted and, at level
 // debug, logged without query, headers or body; 404 and 405 of an
-// http.ServeMux become problems; the body is closed.
+// http.ServeMux become problems, and so do its redirects (307, which is its own:
+// no handler of ours answers that); the body is closed.
 //
 // port ("public", "internal") tells the metrics of several handlers in one
 // registry apart. A nil reg leaves them unregistered.
@@ -130,10 +131,12 @@ func (a *answer) WriteHeader(status int) {
 	a.status, a.started = status, true
 	if p := a.muxProblem(status); p != nil {
 		a.replaced = true
+		a.request.Pattern = "" // of a redirect it is what lives elsewhere
 		a.status = 0
 		h := a.Header()
 		h.Del("X-Content-Type-Options")
 		h.Del("Content-Length")
+		h.Del("Location")
 		Problem(muxAnswer{a}, a.request, p)
 		return
 	}
@@ -141,8 +144,13 @@ func (a *answer) WriteHeader(status int) {
 }
 
 // muxProblem returns the problem that replaces a plain-text refusal of
-// http.ServeMux, nil if this is not one.
+// http.ServeMux, or that it sends the client to a path with a slash more or with
+// fewer; nil if this is neither. Who posts would not follow, and what is asked of
+// one path is not to be answered by another.
 func (a *answer) muxProblem(status int) *push.Problem {
+	if status == http.StatusTemporaryRedirect {
+		return push.NewProblem(push.CodeNotFound, "nothing lives at this path")
+	}
 	if a.request.Pattern != "" || a.Header().Get("Content-Type") == "application/problem+json" {
 		return nil
 	}

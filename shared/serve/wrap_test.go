@@ -30,6 +30,7 @@ func TestWrap(t *testing.T) {
 		io.WriteString(w, "half an ")
 		panic("boom")
 	})
+	mux.HandleFunc("GET /below/{id...}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "below") })
 	mux.HandleFunc("GET /own404", func(w http.ResponseWriter, r *http.Request) {
 		Problem(w, r, push.NewProblem(push.CodeNotFound, "my own words"))
 	})
@@ -61,6 +62,9 @@ func TestWrap(t *testing.T) {
 	}{
 		"fine":         {"GET", "/ok", 200, "", ""},
 		"no such path": {"GET", "/nowhere", 404, push.CodeNotFound, "nothing lives"},
+		"not below":    {"GET", "/below", 404, push.CodeNotFound, "nothing lives"},
+		"two slashes":  {"GET", "//ok", 404, push.CodeNotFound, "nothing lives"},
+		"a dot":        {"GET", "/below/../ok", 404, push.CodeNotFound, "nothing lives"},
 		"wrong method": {"DELETE", "/ok", 405, push.CodeMethodNotAllowed, "GET"},
 		"own problem":  {"GET", "/own404", 404, push.CodeNotFound, "my own words"},
 		"panic":        {"POST", "/panic", 500, push.CodeInternal, "could not be handled"},
@@ -110,7 +114,7 @@ serve_panics_total{port="public"} 2
 serve_requests_total{class="2xx",port="public",route="GET /ok"} 1
 serve_requests_total{class="2xx",port="public",route="POST /late"} 1
 serve_requests_total{class="4xx",port="public",route="GET /own404"} 1
-serve_requests_total{class="4xx",port="public",route="other"} 2
+serve_requests_total{class="4xx",port="public",route="other"} 5
 serve_requests_total{class="5xx",port="public",route="POST /panic"} 1
 serve_requests_total{class="hijacked",port="public",route="GET /upgrade"} 1
 `

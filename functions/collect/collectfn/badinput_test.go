@@ -174,9 +174,19 @@ func TestOtherRequests(t *testing.T) {
 	if w := r.do(broken); codeOf(w) != push.CodeBadRequest {
 		t.Errorf("a body that breaks = %d %s, want %s", w.Code, w.Body, push.CodeBadRequest)
 	}
-	for path, want := range map[string]push.Code{"/v1/messages": push.CodeMethodNotAllowed, "/v2/messages": push.CodeNotFound} {
-		if w := r.do(httptest.NewRequest("PUT", path, nil)); codeOf(w) != want {
-			t.Errorf("PUT %s = %d %s, want %s", path, w.Code, w.Body, want)
+	for request, allow := range map[string]string{ // "": 404
+		"PUT /v2/messages": "", "GET //v1/messages/a": "", "GET /v1/messages/a/../b": "",
+		"PUT /v1/messages": "POST", "GET /v1/messages": "POST", "DELETE /v1/messages": "POST",
+		"POST /v1/parked": "GET, HEAD", "DELETE /v1/parked": "GET, HEAD", "DELETE /v1/callbacks": "GET, HEAD",
+		"POST /v1/sources/a/deliveries": "GET, HEAD", "PUT /v1/users/42": "GET, HEAD", "GET /api": "POST",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		want := push.CodeMethodNotAllowed
+		if allow == "" {
+			want = push.CodeNotFound
+		}
+		if w := r.do(httptest.NewRequest(method, path, nil)); codeOf(w) != want || w.Header().Get("Allow") != allow || w.Header().Get("Location") != "" {
+			t.Errorf("%s = %d %s (%v), want %s, to allow %q", request, w.Code, w.Body, w.Header(), want, allow)
 		}
 	}
 }

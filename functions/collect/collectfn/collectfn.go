@@ -177,7 +177,20 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 	h.mux.HandleFunc("GET /v1/callbacks", h.listCallbacks)
 	h.mux.HandleFunc("POST /v1/callbacks/{rest...}", h.replayCallback)
 	h.mux.HandleFunc("DELETE /v1/callbacks/{id...}", h.discardCallback)
+	// These have other methods below them, to which the mux would send who asks.
+	h.mux.HandleFunc("/v1/messages", only("POST"))
+	h.mux.HandleFunc("/v1/parked", only("GET, HEAD"))
+	h.mux.HandleFunc("/v1/callbacks", only("GET, HEAD"))
+	h.mux.HandleFunc("/v1/sources/{source}/deliveries", only("GET, HEAD"))
 	return h, nil
+}
+
+// only answers 405 at a path that takes the methods allow, and those alone.
+func only(allow string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allow)
+		serve.Problem(w, r, push.NewProblem(push.CodeMethodNotAllowed, "this path answers %s", allow))
+	}
 }
 
 // ServeHTTP answers one request.
