@@ -88,3 +88,97 @@ func TestPageReload(t *testing.T) {
 		t.Errorf("the page complains:\n%s", strings.Join(got, "\n"))
 	}
 }
+
+// TestPageKeepsNumbers sends a number that JavaScript has no value for.
+func TestPageKeepsNumbers(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.open(s.Page.URL + "/")
+	b.await(connectedTo(1))
+	b.eval(`document.getElementById('data').value = '{ "order": 12345678901234567890,\n "price": 1.10, "text": "a  \\"b\\"" }'`)
+	b.eval(`document.getElementById('form').dispatchEvent(new Event('input'))`)
+	const typed = `"data":{"order":12345678901234567890,"price":1.10,"text":"a  \"b\""},"event":"greeting"}`
+	if got := b.eval(`document.getElementById('curl').textContent`); !strings.Contains(got, typed) {
+		t.Errorf("the curl line is %s, want %s in it", got, typed)
+	}
+	b.eval(click("send"))
+	b.await(shows(`"order": 12345678901234567890`))
+	b.await(shows(`"price": 1.10`))
+}
+
+// TestPageTellsTheDay shows a message on the day after it was sent.
+func TestPageTellsTheDay(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.call("Page.addScriptToEvaluateOnNewDocument", map[string]any{"source": `
+		const Today = Date;
+		Date = class extends Today {
+			constructor(...at) { at.length ? super(...at) : super(Today.now() + 86_400_000); }
+			static now() { return Today.now() + 86_400_000; }
+		}`}, nil)
+	year := b.eval(`String(new Date().getFullYear())`)
+	post(t, s, `{"to":{"users":["42"]},"data":"of yesterday"}`)
+	b.open(s.Page.URL + "/")
+	b.await(shows("of yesterday"))
+	if got := b.eval(`document.querySelector('.message time').textContent`); !strings.Contains(got, year[:3]) {
+		t.Errorf("a message of the day before is shown at %q, want its date", got)
+	}
+}
+
+// TestPageRefused opens the page as a user that cannot be.
+func TestPageRefused(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.open(s.Page.URL + "/?user=*")
+	b.await(`document.getElementById('state').dataset.state === 'closed'`)
+	if got := b.eval(`document.getElementById('state-text').textContent`); !strings.Contains(got, "user") {
+		t.Errorf("the page says %q, want why that user cannot be", got)
+	}
+	if got := b.eval(`getComputedStyle(document.getElementById('nodes')).display`); got != "none" {
+		t.Errorf("a picker without nodes is shown as %s, want none of it", got)
+	}
+}
+
+// TestPageMoreNodes has the stack run with other nodes, and more, while the page
+// is open: it learns of them when its line breaks.
+func TestPageMoreNodes(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.open(s.Page.URL + "/")
+	b.await(connectedTo(1))
+	for range 2 {
+		if _, err := s.AddNode(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Node(0).Kill()
+	b.await(`document.querySelectorAll('#nodes label').length === 2`)
+	b.await(`document.getElementById('state').dataset.state === 'connected'`)
+}
+
+// TestPageFits opens the page where there is little room.
+func TestPageFits(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 12 })
+	tests := map[string]struct {
+		width, height int
+		fits          string // what must not be above 0, in pixels
+	}{
+		"twelve nodes on a phone":     {390, 844, `document.documentElement.scrollWidth - document.documentElement.clientWidth`},
+		"curl open on a small screen": {1280, 800, `Math.max(0, document.querySelector('.send').getBoundingClientRect().height + 40 - innerHeight)`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b.call("Emulation.setDeviceMetricsOverride",
+				map[string]any{"width": tt.width, "height": tt.height, "deviceScaleFactor": 1, "mobile": tt.width < 500}, nil)
+			b.open(s.Page.URL + "/")
+			b.await(connectedTo(1))
+			b.eval(`document.getElementById('data').value = JSON.stringify('long '.repeat(200))`)
+			b.eval(`document.getElementById('form').dispatchEvent(new Event('input'))`)
+			b.eval(`document.querySelector('details').open = true`)
+			if got := b.eval(tt.fits); got != "0" {
+				t.Errorf("%d by %d: %s pixels too many", tt.width, tt.height, got)
+			}
+		})
+	}
+}

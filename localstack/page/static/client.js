@@ -18,7 +18,7 @@ export class Client {
   #positions = new Map(); // channel → {epoch, offset}
   #topics;
   #device;
-  #session;  // async (fresh) → {token, nodes}
+  #session;  // async (fresh) → {token, nodes}; its error says {refused} if asking again is of no use
   #socket = null;
   #timers = { reply: 0, retry: 0, ping: 0, refresh: 0 };
   #failures = 0;
@@ -58,9 +58,12 @@ export class Client {
     this.onState('connecting');
     let session;
     try {
-      session = await this.#session(this.#staleToken);
-    } catch {
-      if (attempt === this.#attempt && this.#wanted) this.#retry('the page\'s own server does not answer');
+      // A line that broke may be a stack that has started anew, with other nodes.
+      session = await this.#session(this.#staleToken || this.#failures > 0);
+    } catch (err) {
+      if (attempt !== this.#attempt || !this.#wanted) return;
+      if (err.refused) this.#end(err.message);
+      else this.#retry(err.message);
       return;
     }
     if (attempt !== this.#attempt || !this.#wanted) return;
@@ -97,7 +100,7 @@ export class Client {
 
   #frame(text) {
     for (const line of text.split('\n')) {
-      if (line) this.#reply(JSON.parse(line));
+      if (line) this.#reply(parse(line));
     }
   }
 
@@ -213,4 +216,11 @@ export class Client {
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close();
   }
+}
+
+// parse is JSON.parse, but that a number which JavaScript has no exact value for,
+// or writes otherwise, stays as it is written, where the browser can do that.
+function parse(text) {
+  return JSON.parse(text, (key, value, context) =>
+    typeof value === 'number' && context?.source && String(value) !== context.source ? JSON.rawJSON(context.source) : value);
 }

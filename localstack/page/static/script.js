@@ -24,8 +24,13 @@ const device = (() => {
 let known = null; // the last answer of session
 async function session(fresh) {
   if (known && !fresh) return known;
-  const response = await fetch(`session?user=${encodeURIComponent(user)}`, { cache: 'no-store' });
-  if (!response.ok) throw new Error(`session: ${response.status}`);
+  const response = await fetch(`session?user=${encodeURIComponent(user)}`, { cache: 'no-store' })
+    .catch(() => { throw new Error('the page\'s own server does not answer'); });
+  if (!response.ok) {
+    const { detail } = await response.json().catch(() => ({}));
+    const refused = response.status >= 400 && response.status < 500;
+    throw Object.assign(new Error(detail ?? `the page's own server answers ${response.status}`), { refused });
+  }
   known = await response.json();
   showNodes(known.nodes);
   return known;
@@ -54,7 +59,9 @@ function showState(state, detail) {
 
 function showNodes(nodes) {
   const picker = $('nodes');
-  if (picker.querySelectorAll('label').length === nodes.length) return;
+  const shown = Array.from(picker.querySelectorAll('label'), (l) => l.title);
+  if (shown.join() === nodes.join()) return;
+  picker.hidden = nodes.length === 0;
   picker.querySelectorAll('label').forEach((l) => l.remove());
   nodes.forEach((url, i) => {
     const label = document.createElement('label');
@@ -86,7 +93,10 @@ function showMessage({ channel, offset, data, tags, late }) {
   const at = new Date(tags.at ?? Date.now());
   const time = card.querySelector('time');
   time.dateTime = at.toISOString();
-  time.textContent = at.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
+  const clock = { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 };
+  const today = at.toDateString() === new Date().toDateString();
+  time.textContent = today ? at.toLocaleTimeString(undefined, clock)
+    : at.toLocaleString(undefined, { year: 'numeric', month: 'short', day: 'numeric', ...clock });
   time.title = `accepted ${at.toLocaleString()}`;
   part('data').append(...coloured(JSON.stringify(data, null, 2) ?? ''));
   part('id').textContent = tags.id ?? '';
@@ -135,16 +145,22 @@ const recipients = {
 };
 for (const [value, { label }] of Object.entries(recipients)) $('to').append(new Option(label, value));
 
-function draft() {
-  const message = { to: recipients[$('to').value].to, data: JSON.parse($('data').value) };
-  if ($('event').value) message.event = $('event').value;
-  return message;
+// draft returns the message as JSON text, with id if there is one. What was typed
+// as data goes as it is, but for white space: read and written again its numbers
+// might be others. It throws if that is not JSON.
+function draft(id) {
+  const typed = $('data').value;
+  JSON.parse(typed);
+  const data = typed.replace(/("(?:\\.|[^"\\])*")|\s+/g, '$1');
+  const event = $('event').value || undefined;
+  const rest = JSON.stringify({ event, id }).slice(1); // what follows data, without its brace
+  return `{"to":${JSON.stringify(recipients[$('to').value].to)},"data":${data}${rest === '}' ? '' : ','}${rest}`;
 }
 
 function showCurl() {
   let body;
   try {
-    body = JSON.stringify(draft());
+    body = draft();
   } catch {
     return; // half a JSON text is being typed
   }
@@ -159,20 +175,20 @@ function answer(text, bad = false) {
 $('form').addEventListener('input', showCurl);
 $('form').addEventListener('submit', async (event) => {
   event.preventDefault();
+  const id = crypto.randomUUID();
   let message;
   try {
-    message = draft();
+    message = draft(id);
   } catch (err) {
     $('data').focus();
     return answer(`Data is not JSON: ${err.message}`, true);
   }
-  message.id = crypto.randomUUID();
-  sent.set(message.id, performance.now());
+  sent.set(id, performance.now());
   if (sent.size > mostShown) sent.delete(sent.keys().next().value);
   $('send').disabled = true;
   try {
     const response = await fetch('messages', {
-      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(message),
+      method: 'POST', headers: { 'Content-Type': 'application/json' }, body: message,
     });
     const body = await response.json();
     if (response.ok) answer(`Accepted as ${body.id}`);
