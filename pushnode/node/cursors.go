@@ -120,7 +120,9 @@ func (w *cursorWriter) flush(ctx context.Context) {
 	if len(batch) == 0 {
 		return
 	}
-	if err := w.store.AdvanceCursors(ctx, batch); err != nil {
+	crowded, err := w.store.AdvanceCursors(ctx, batch)
+	w.metrics.crowd(crowded)
+	if err != nil {
 		w.putBack(err, batch, nil)
 		return
 	}

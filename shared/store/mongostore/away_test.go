@@ -65,7 +65,8 @@ func TestServerAway(t *testing.T) {
 					return err
 				},
 				"AdvanceCursors": func(ctx context.Context) error {
-					return s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
+					_, err := s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
+					return err
 				},
 				"Term": func(ctx context.Context) error { _, err := s.Term(ctx); return err },
 			} {

@@ -62,27 +62,33 @@ func (s *Store) LoadCursors(ctx context.Context, devices []store.UserDevice) ([]
 }
 
 // AdvanceCursors raises cursors; see [store.Cursors].
-func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) error {
+func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) (store.Crowded, error) {
+	var crowded store.Crowded
 	if len(cursors) == 0 {
-		return nil
+		return crowded, nil
 	}
 	ctx, cancel, err := s.deadline(ctx)
 	if err != nil {
-		return fmt.Errorf("advance cursors: %w", err)
+		return crowded, fmt.Errorf("advance cursors: %w", err)
 	}
 	defer cancel()
-	if _, err := share(ctx, s.advancing, cursors); err != nil {
-		return fmt.Errorf("advance cursors: %w", err)
+	costs, err := share(ctx, s.advancing, cursors)
+	for _, c := range costs {
+		crowded.Add(c)
 	}
-	return nil
+	if err != nil {
+		return crowded, fmt.Errorf("advance cursors: %w", err)
+	}
+	return crowded, nil
 }
 
 // upsertTries is how often advanceCursors runs its updates while another
 // process makes the same cursors.
 const upsertTries = 5
 
-// advanceCursors is AdvanceCursors for the cursors of several calls.
-func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]struct{}, error) {
+// advanceCursors is AdvanceCursors for the cursors of several calls. What the
+// bound of devices cost is told at the first of them.
+func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]store.Crowded, error) {
 	var merged []cursorDoc
 	place := make(map[string]int, len(cursors))
 	for _, c := range cursors {
@@ -114,13 +120,18 @@ func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]s
 				{Key: "$setOnInsert", Value: made},
 			}).SetUpsert(true))
 	}
+	created := make(map[string]bool) // by _id
 	var err error
 	for range upsertTries { // two upserts of one new document: the later one fails, and finds it the next time
-		if err = s.update(ctx, s.cursors, updates); !mongo.IsDuplicateKeyError(err) {
+		if err = s.upsert(ctx, s.cursors, updates, func(i int) { created[merged[i].ID] = true }); !mongo.IsDuplicateKeyError(err) {
 			break
 		}
 	}
-	return make([]struct{}, len(cursors)), classify(err)
+	costs := make([]store.Crowded, len(cursors))
+	if err == nil && len(created) > 0 {
+		costs[0], err = s.makeRoom(ctx, merged, created)
+	}
+	return costs, classify(err)
 }
 
 // RemoveCursors forgets cursors of one device; see [store.Cursors].
