@@ -9,6 +9,7 @@ import (
 
 	"pushcluster/pushnode/hub"
 	"pushcluster/shared/registry"
+	"pushcluster/shared/telemetry"
 )
 
 // How much is asked of Redis and the store at once when all channels are gone
@@ -28,6 +29,7 @@ func (n *Node) beat(ctx context.Context) error {
 	defer t.Stop()
 	blind := 0            // beats in a row that saw nothing
 	var evicted evictions // what Redis had evicted at the last beat
+	redis, sight := telemetry.Lapse{What: "beat with Redis"}, telemetry.Lapse{What: "beat with Redis or the store"}
 	for {
 		select {
 		case <-ctx.Done():
@@ -39,9 +41,12 @@ func (n *Node) beat(ctx context.Context) error {
 		if err == nil {
 			err = n.restore(ctx, depth)
 		}
-		if err != nil && ctx.Err() == nil {
-			n.log.Warn("beat without Redis", "err", err)
-			err = n.restoreFromInbox(ctx)
+		if ctx.Err() == nil {
+			redis.Note(n.log, err)
+			if err != nil {
+				err = n.restoreFromInbox(ctx)
+			}
+			sight.Note(n.log, err)
 		}
 		if err == nil {
 			blind = 0
@@ -49,7 +54,6 @@ func (n *Node) beat(ctx context.Context) error {
 		}
 		evicted = evictions{} // that beat compared nothing with Redis
 		n.metrics.leases.WithLabelValues("blind").Inc()
-		n.log.Warn("beat saw neither Redis nor the store", "err", err)
 		if blind++; blind == 2 {
 			blind = 0
 			n.closeInWaves(ctx, n.allClients())

@@ -6,6 +6,7 @@ import (
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
+	"pushcluster/shared/telemetry"
 )
 
 // grant takes the lease and notes the term.
@@ -28,6 +29,7 @@ func (n *Node) lease() registry.Lease {
 func (n *Node) keepLease(ctx context.Context) error {
 	t := time.NewTicker(n.cfg.RenewEvery)
 	defer t.Stop()
+	renewal := telemetry.Lapse{What: "renewal of the lease"}
 	r := &restorer{node: n, done: make(chan restored, 1)}
 	if term, err := n.reg.Term(ctx); err == nil {
 		r.term = term.Number
@@ -45,9 +47,11 @@ func (n *Node) keepLease(ctx context.Context) error {
 		case <-t.C:
 		}
 		term, lost, err := n.renew(ctx)
+		if ctx.Err() == nil {
+			renewal.Note(n.log, err)
+		}
 		if err != nil {
 			n.metrics.leases.WithLabelValues("failed").Inc()
-			n.log.Warn("lease not renewed", "node", n.cfg.ID, "err", err)
 			continue
 		}
 		if lost || term.Number != r.term {

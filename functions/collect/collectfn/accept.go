@@ -50,7 +50,7 @@ func (h *Handler) acceptBeside(ctx context.Context, drafts []*draft, beside func
 	if err == nil && len(insertions) != len(records) {
 		err = errors.New("the store answered for another number of messages")
 	}
-	h.kept.note(h.log, err)
+	h.kept.Note(h.log, err)
 	if err != nil {
 		for i := range outcomes {
 			h.metrics.message(push.CodeUnavailable)
@@ -72,7 +72,7 @@ func (h *Handler) acceptBeside(ctx context.Context, drafts []*draft, beside func
 	h.forwardBehind(ctx, list, outcomes, glance)
 	both.Wait()
 	if len(callbacks) > 0 {
-		h.callbacks.note(h.log, untold)
+		h.callbacks.Note(h.log, untold)
 	}
 	if untold != nil {
 		withoutCallbacks(drafts, outcomes)

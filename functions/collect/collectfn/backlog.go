@@ -88,7 +88,7 @@ func (h *Handler) channelsWithBacklog(ctx context.Context, list []pending, g *gl
 		return nil
 	}
 	<-g.done
-	h.backlog.note(h.log, g.err)
+	h.backlog.Note(h.log, g.err)
 	switch {
 	case g.err != nil:
 		return &backlog{unknown: true}
@@ -109,7 +109,7 @@ func (h *Handler) channelsWithBacklog(ctx context.Context, list []pending, g *gl
 		}
 	}
 	found, err := h.store.Backlog(ctx, all)
-	h.backlog.note(h.log, err)
+	h.backlog.Note(h.log, err)
 	if err != nil {
 		return &backlog{unknown: true}
 	}

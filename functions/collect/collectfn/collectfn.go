@@ -50,6 +50,7 @@ import (
 	"pushcluster/shared/secret"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/store"
+	"pushcluster/shared/telemetry"
 )
 
 // Limits of a request.
@@ -116,7 +117,7 @@ type Handler struct {
 	metrics *metrics
 	mux     *http.ServeMux
 
-	dispatch, outbox, kept, questions, deliveries, callbacks, backlog, limits lapse // what is away at the moment, for the log
+	dispatch, outbox, kept, questions, deliveries, callbacks, backlog, limits telemetry.Lapse // what is away at the moment, for the log
 
 	refused refusals
 	long    chan struct{} // holds one for each long order under way
@@ -142,10 +143,10 @@ func New(cfg Config, st Store, handoff Handoff, log *slog.Logger, reg prometheus
 		cfg: cfg, store: st, handoff: handoff, log: log,
 		metrics: newMetrics(reg), mux: http.NewServeMux(), long: make(chan struct{}, longAtOnce),
 	}
-	h.dispatch.what, h.outbox.what, h.kept.what, h.questions.what = "hand-off to dispatch", "outbox", "store", "questions to dispatch"
-	h.deliveries.what, h.callbacks.what = "store of deliveries", "store of callbacks"
-	h.backlog.what = "look for a backlog in the outbox"
-	h.limits.what = "limits; requests pass unjudged"
+	h.dispatch.What, h.outbox.What, h.kept.What, h.questions.What = "hand-off to dispatch", "outbox", "store", "questions to dispatch"
+	h.deliveries.What, h.callbacks.What = "store of deliveries", "store of callbacks"
+	h.backlog.What = "look for a backlog in the outbox"
+	h.limits.What = "limits; requests pass unjudged"
 	// Dispatch being away does not make Collect unready: there is the outbox.
 	health := serve.Health(log, serve.Check{Name: "store", Probe: st.Ping})
 	h.mux.Handle("GET /healthz", health)

@@ -109,7 +109,7 @@ func (h *Handler) putOutbox(ctx context.Context, list []pending, entries []*stor
 		return
 	}
 	err := h.store.PutOutbox(ctx, waiting)
-	h.outbox.note(h.log, err)
+	h.outbox.Note(h.log, err)
 	if err == nil {
 		return
 	}
@@ -156,7 +156,7 @@ func (h *Handler) handOff(ctx context.Context, messages []push.Message, again bo
 			errs[i] = clipped(err)
 		}
 	}
-	h.dispatch.note(h.log, first)
+	h.dispatch.Note(h.log, first)
 	if unreachable || !timedOut || placesOf(messages) <= widePlaces {
 		h.breaker.note(h.cfg.Now(), unreachable || timedOut)
 	}

@@ -76,7 +76,7 @@ func (h *Handler) find(ctx context.Context, sender string, id push.MessageID) (s
 	}
 	found, err := h.store.LoadMessages(ctx, []push.MessageID{id})
 	if ctx.Err() == nil {
-		h.kept.note(h.log, err)
+		h.kept.Note(h.log, err)
 	}
 	if err != nil {
 		return store.Record{}, push.NewProblem(push.CodeUnavailable, "the store is away")
@@ -103,7 +103,7 @@ func (h *Handler) sees(sender string, id push.MessageID) bool {
 // answered reports whether the store answered; if not, r is refused.
 func (h *Handler) answered(w http.ResponseWriter, r *http.Request, err error) bool {
 	if r.Context().Err() == nil {
-		h.kept.note(h.log, err)
+		h.kept.Note(h.log, err)
 	}
 	if err != nil {
 		h.refuse(w, r, push.NewProblem(push.CodeUnavailable, "the store is away"))

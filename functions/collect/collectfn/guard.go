@@ -47,7 +47,7 @@ func (h *Handler) within(w http.ResponseWriter, r *http.Request, of, name string
 	}
 	v, err := h.cfg.Limits.Take(r.Context(), of+":"+name, rates)
 	if r.Context().Err() == nil {
-		h.limits.note(h.log, err)
+		h.limits.Note(h.log, err)
 	}
 	if err != nil {
 		h.metrics.limits.WithLabelValues(of, "unjudged").Inc()

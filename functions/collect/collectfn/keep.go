@@ -170,7 +170,7 @@ func (h *Handler) keep(ctx context.Context, src *source.Source, records []store.
 		return true
 	}
 	err := h.store.PutDeliveries(ctx, records)
-	h.deliveries.note(h.log, err)
+	h.deliveries.Note(h.log, err)
 	if err != nil {
 		h.metrics.delivery(src.Name, "failed", len(records))
 		return false
@@ -197,7 +197,7 @@ func (h *Handler) trim(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(ctx, asideTime)
 	defer cancel()
 	n, err := h.store.TrimDeliveries(ctx, name, maxKept, maxKeptBytes)
-	h.deliveries.note(h.log, err)
+	h.deliveries.Note(h.log, err)
 	h.metrics.delivery(name, "trimmed", n)
 }
 
@@ -217,7 +217,7 @@ func (h *Handler) parkUnsent(ctx context.Context, records []store.Delivery) {
 		}
 	}
 	err := h.store.JudgeDeliveries(context.WithoutCancel(ctx), judged)
-	h.deliveries.note(h.log, err)
+	h.deliveries.Note(h.log, err)
 }
 
 // keepChallenge keeps that a sender asked whether we are here, without the body.

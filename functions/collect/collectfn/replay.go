@@ -176,7 +176,7 @@ func (run *replaying) run(ctx context.Context, page []store.Delivery) ([]replaye
 		lines[i] = one.line
 	}
 	err := h.store.JudgeDeliveries(context.WithoutCancel(ctx), judged)
-	h.deliveries.note(h.log, err)
+	h.deliveries.Note(h.log, err)
 	if err != nil {
 		return nil, push.NewProblem(push.CodeUnavailable, "the messages are accepted, but the store is away and what became of the deliveries could not be kept; replay them again")
 	}
@@ -195,7 +195,7 @@ func (run *replaying) revive(ctx context.Context, kept *store.Delivery) (*revive
 	if run.again {
 		n, err := run.h.store.CountReplay(context.WithoutCancel(ctx), run.src.Name, kept.ID)
 		if err != nil {
-			run.h.deliveries.note(run.h.log, err)
+			run.h.deliveries.Note(run.h.log, err)
 			return nil, push.NewProblem(push.CodeUnavailable, "the store is away, or the delivery is no longer kept")
 		}
 		d.suffix = fmt.Sprintf("/r%d", n)

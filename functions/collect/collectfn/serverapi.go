@@ -252,7 +252,7 @@ func (h *Handler) runOrder(ctx context.Context, c centrifugo.Command) centrifugo
 		reply.Result = h.apiNodes(a)
 	}
 	if ctx.Err() == nil {
-		h.questions.note(h.log, err)
+		h.questions.Note(h.log, err)
 	}
 	switch {
 	case err != nil:

@@ -133,7 +133,7 @@ func (h *Handler) ask(w http.ResponseWriter, r *http.Request, question func(cont
 	}
 	err := question(r.Context())
 	if r.Context().Err() == nil {
-		h.questions.note(h.log, err)
+		h.questions.Note(h.log, err)
 	}
 	if err != nil {
 		h.refuse(w, r, push.NewProblem(push.CodeUnavailable, "the nodes cannot be asked now"))

@@ -180,7 +180,7 @@ func (h *Handler) acceptFirst(ctx context.Context, drafts []*draft, beside func(
 	}
 	ctx = context.WithoutCancel(ctx)
 	found, err := h.store.LoadMessages(ctx, ids)
-	h.kept.note(h.log, err)
+	h.kept.Note(h.log, err)
 	if err != nil {
 		for i, o := range outcomes {
 			if o.problem != nil {

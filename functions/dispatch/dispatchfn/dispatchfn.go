@@ -34,6 +34,7 @@ import (
 	"pushcluster/shared/serve"
 	"pushcluster/shared/signature"
 	"pushcluster/shared/store"
+	"pushcluster/shared/telemetry"
 )
 
 // Limits of one request.
@@ -139,6 +140,8 @@ type Handler struct {
 	nodes   Nodes
 	log     *slog.Logger
 	metrics *metrics
+	outbox  telemetry.Lapse // looks at the outbox, for the log
+	swept   telemetry.Lapse // sweeps of the store, likewise
 	misses  misses
 	reached reached
 	slots   chan struct{} // holds a token for each request, or batch of small ones, under way
@@ -160,6 +163,8 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 	cfg = cfg.withDefaults()
 	h := &Handler{
 		cfg: cfg, reg: reg, store: st, nodes: nodes, log: log, metrics: newMetrics(prom),
+		outbox:  telemetry.Lapse{What: "look at the outbox"},
+		swept:   telemetry.Lapse{What: "sweep of the store"},
 		misses:  misses{byNode: make(map[push.NodeID]miss)},
 		reached: reached{at: make(map[push.NodeID]time.Time)},
 		slots:   make(chan struct{}, cfg.Concurrency),

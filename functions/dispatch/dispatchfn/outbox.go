@@ -10,6 +10,7 @@ import (
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
+	"pushcluster/shared/telemetry"
 )
 
 const (
@@ -36,17 +37,24 @@ func (h *Handler) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-beat.C:
-			if err := h.emptyOutbox(ctx); err != nil && ctx.Err() == nil {
-				h.metrics.sweeps.WithLabelValues("outbox").Inc()
-				h.log.Warn("outbox not worked through", "err", err)
+			if err := h.emptyOutbox(ctx); ctx.Err() == nil {
+				h.looked("outbox", &h.outbox, err)
 			}
 		case <-sweep.C:
-			if err := h.sweepStore(ctx); err != nil && ctx.Err() == nil {
-				h.metrics.sweeps.WithLabelValues("store").Inc()
-				h.log.Warn("store not swept", "err", err)
+			if err := h.sweepStore(ctx); ctx.Err() == nil {
+				h.looked("store", &h.swept, err)
 			}
 		}
 	}
+}
+
+// looked notes what came of one look: each that failed counts, and the log is told
+// when that begins and when it ends.
+func (h *Handler) looked(kind string, l *telemetry.Lapse, err error) {
+	if err != nil {
+		h.metrics.sweeps.WithLabelValues(kind).Inc()
+	}
+	l.Note(h.log, err)
 }
 
 func (h *Handler) sweepStore(ctx context.Context) error {
