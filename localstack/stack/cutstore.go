@@ -19,9 +19,9 @@ func (c *cutStore) cut()        { c.gone.Store(true) }
 func (c *cutStore) isCut() bool { return c.gone.Load() }
 
 // AdvanceCursors is what a node does last of all.
-func (c *cutStore) AdvanceCursors(ctx context.Context, cursors []store.Cursor) (store.Crowded, error) {
+func (c *cutStore) AdvanceCursors(ctx context.Context, cursors []store.Cursor) error {
 	if c.isCut() {
-		return store.Crowded{}, fmt.Errorf("advance cursors: the process was killed: %w", store.ErrUnavailable)
+		return fmt.Errorf("advance cursors: the process was killed: %w", store.ErrUnavailable)
 	}
 	return c.Store.AdvanceCursors(ctx, cursors)
 }

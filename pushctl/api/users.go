@@ -21,7 +21,6 @@ type UserState struct {
 			UpdatedAt    time.Time    `json:"updated_at"`
 		} `json:"cursors"`
 	} `json:"devices"`
-	More       bool          `json:"more"` // devices or cursors behind these are left off
 	Unanswered []push.NodeID `json:"unanswered"`
 }
 

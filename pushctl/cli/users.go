@@ -47,9 +47,6 @@ func (c *userCmd) Run(ctx context.Context, s *session) error {
 		return err
 	}
 	err = s.out.Table("no device is known", []string{"DEVICE", "CHANNEL", "RECEIVED", "ACKNOWLEDGED", "UPDATED"}, rows)
-	if u.More {
-		s.note("pushctl: this is not all: there are more devices, or channels of the last")
-	}
 	s.unanswered(u.Unanswered)
 	return err
 }

@@ -50,17 +50,16 @@ func CheckURL(dispatch string) error {
 	return nil
 }
 
-// AdvanceCursors does what the contract says, through Dispatch, which also counts
-// what the bound of devices cost.
-func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) (store.Crowded, error) {
+// AdvanceCursors does what the contract says, through Dispatch.
+func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) error {
 	for len(cursors) > 0 {
 		n := min(len(cursors), maxBatch)
 		if err := s.post(ctx, store.CursorBatch{Advance: cursors[:n]}); err != nil {
-			return store.Crowded{}, err
+			return err
 		}
 		cursors = cursors[n:]
 	}
-	return store.Crowded{}, nil
+	return nil
 }
 
 // Spare does what the contract says, through Dispatch.

@@ -27,7 +27,7 @@ func dispatch(t *testing.T, st store.Store, away *bool) *httptest.Server {
 		if p := serve.Decode(w, r, 8<<20, &batch); p != nil || r.URL.Path != "/v1/dispatch/cursors" {
 			t.Errorf("%s: %v", r.URL.Path, p)
 		}
-		if _, err := batch.Write(r.Context(), st); err != nil {
+		if err := batch.Write(r.Context(), st); err != nil {
 			t.Error(err)
 		}
 		w.WriteHeader(http.StatusNoContent)
@@ -57,7 +57,7 @@ func TestCursorsGoThroughDispatch(t *testing.T) {
 	for i := range count {
 		cursors = append(cursors, store.Cursor{User: "42", Device: "phone", Channel: numbered(i), Received: 7})
 	}
-	if _, err := s.AdvanceCursors(ctx, cursors); err != nil {
+	if err := s.AdvanceCursors(ctx, cursors); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.LoadCursors(ctx, []store.UserDevice{{User: "42", Device: "phone"}})
@@ -71,7 +71,7 @@ func TestCursorsGoThroughDispatch(t *testing.T) {
 		t.Errorf("after removing two LoadCursors = %d cursors, %v, want %d", len(got), err, count-2)
 	}
 	away = true
-	if _, err := s.AdvanceCursors(ctx, cursors[:1]); !errors.Is(err, store.ErrUnavailable) {
+	if err := s.AdvanceCursors(ctx, cursors[:1]); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("AdvanceCursors with Dispatch away = %v, want ErrUnavailable", err)
 	}
 }

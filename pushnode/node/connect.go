@@ -296,17 +296,12 @@ func (c *client) keepNewCursors(ctx context.Context, joins []*join, known map[pu
 			fresh = append(fresh, cur)
 		} else if j.start > old.Received {
 			c.node.cursors.advance(cur) // the position it came back with is proof as well
-		} else if _, personal := name.User(); personal && cur.UpdatedAt.Sub(old.UpdatedAt) > store.TouchEvery {
-			cur.Received = old.Received
-			c.node.cursors.advance(cur) // it is not quiet any more
 		}
 	}
 	if len(fresh) == 0 {
 		return nil
 	}
-	crowded, err := c.node.store.AdvanceCursors(ctx, fresh)
-	c.node.metrics.crowd(crowded)
-	if err != nil {
+	if err := c.node.store.AdvanceCursors(ctx, fresh); err != nil {
 		return err
 	}
 	c.forgetOldest(ctx, known, len(known)+len(fresh)-maxDeviceCursors)

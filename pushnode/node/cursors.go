@@ -120,9 +120,7 @@ func (w *cursorWriter) flush(ctx context.Context) {
 	if len(batch) == 0 {
 		return
 	}
-	crowded, err := w.store.AdvanceCursors(ctx, batch)
-	w.metrics.crowd(crowded)
-	if err != nil {
+	if err := w.store.AdvanceCursors(ctx, batch); err != nil {
 		w.putBack(err, batch, nil)
 		return
 	}

@@ -6,7 +6,6 @@ import (
 
 	"pushcluster/pushnode/hub"
 	"pushcluster/shared/push"
-	"pushcluster/shared/store"
 )
 
 // metrics are what a node counts. Labels are bounded: outcomes and reasons of
@@ -29,7 +28,6 @@ type metrics struct {
 	errors         prometheus.Counter
 	cursorsWritten prometheus.Counter
 	cursorFailures prometheus.Counter
-	crowded        *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
@@ -61,7 +59,6 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		errors:         counter("command_errors_total", "Commands that failed for a reason of ours."),
 		cursorsWritten: counter("cursors_written_total", "Cursors written to the store."),
 		cursorFailures: counter("cursor_writes_failed_total", "Batches of cursors that the store did not take; they wait."),
-		crowded:        vec("devices_crowded_total", "Devices beyond those that a user may have: forgotten, unkept.", "outcome"),
 	}
 	m.connected = m.connects.WithLabelValues("ok")
 	return m
@@ -76,12 +73,6 @@ func (v closedVec) WithLabelValues(reason string) prometheus.Counter {
 		reason = "custom"
 	}
 	return v.CounterVec.WithLabelValues(reason)
-}
-
-// crowd counts what the bound of a user's devices cost.
-func (m *metrics) crowd(c store.Crowded) {
-	m.crowded.WithLabelValues("forgotten").Add(float64(c.Forgotten))
-	m.crowded.WithLabelValues("unkept").Add(float64(c.Unkept))
 }
 
 // outcomeNames are the labels of hub outcomes.

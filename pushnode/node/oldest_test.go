@@ -25,7 +25,7 @@ func TestOldestCursors(t *testing.T) {
 	}
 	other := put("public:0000", 24*time.Hour)
 	other.Device = "laptop"
-	if _, err := c.store.AdvanceCursors(t.Context(), append(cursors, other)); err != nil {
+	if err := c.store.AdvanceCursors(t.Context(), append(cursors, other)); err != nil {
 		t.Fatal(err)
 	}
 	held := func(device push.Device) map[push.Channel]bool {

@@ -98,31 +98,3 @@ func TestPongAfterUnsubscribe(t *testing.T) {
 		}
 	}
 }
-
-// A device that comes back after it was quiet, and gets nothing, is not taken for
-// one that is gone: its cursor is advanced to where it is.
-func TestReturningDeviceIsTouched(t *testing.T) {
-	c := newCluster(t, node.Config{}, 1)
-	old := store.Cursor{User: "42", Device: "phone", Channel: "#42", Received: 5, Start: 3,
-		UpdatedAt: time.Now().Add(-2 * store.TouchEvery).UTC().Truncate(time.Millisecond)}
-	if _, err := c.store.AdvanceCursors(t.Context(), []store.Cursor{old}); err != nil {
-		t.Fatal(err)
-	}
-	a := dial(t, c.nodes[0], "device=phone")
-	a.connect("42", "")
-	eventually(t, "the cursor is advanced", func() bool {
-		list, err := c.store.LoadCursors(t.Context(), []store.UserDevice{{User: "42", Device: "phone"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, got := range list {
-			if got.Channel == "#42" && (got.Received != old.Received || got.Start != old.Start) {
-				t.Fatalf("the cursor became %+v, want that of %+v at another time", got, old)
-			}
-			if got.Channel == "#42" && got.UpdatedAt.After(old.UpdatedAt) {
-				return true
-			}
-		}
-		return false
-	})
-}

@@ -193,9 +193,6 @@ func (c *client) tick(now time.Time) (due moment) {
 func (c *client) ping(now moment) {
 	c.dirty.Store(false) // before the positions are read: what comes later counts for the next ping
 	c.mu.Lock()
-	if c.touchDue(now) {
-		c.touch()
-	}
 	c.pingSent, c.pingFirst = now, now
 	c.nextPing = now.after(c.node.cfg.PingInterval)
 	if list := c.positions(); list != nil || c.passing != nil {
@@ -209,29 +206,8 @@ func (c *client) ping(now moment) {
 	c.send(c.codec.ping)
 }
 
-// touchDue reports whether store.TouchEvery ended, since the last ping, for a
-// device: each connection counts from its own beginning, so that not all are due
-// at once. c.mu is held.
-func (c *client) touchDue(now moment) bool {
-	if c.device == "" || c.pingFirst == 0 {
-		return false
-	}
-	since := moment(c.since % int64(store.TouchEvery))
-	return (now+since)/moment(store.TouchEvery) != (c.pingFirst+since)/moment(store.TouchEvery)
-}
-
-// touch advances a cursor of the device to where it is, so that the device is not
-// taken for one that is gone. c.mu is held.
-func (c *client) touch() {
-	name := push.Personal(c.user)
-	if f := c.following(name); f != nil {
-		c.node.cursors.advance(store.Cursor{User: c.user, Device: c.device, Channel: name, Received: f.proven, UpdatedAt: c.node.now()})
-	}
-}
-
 // positions returns how far the client was given each channel, where that was
-// not proven before; nothing for a client without a device. Where a cursor is
-// missing, because the device found no place for it, it starts there. c.mu is held.
+// not proven before; nothing for a client without a device. c.mu is held.
 func (c *client) positions() []noted {
 	if c.device == "" {
 		return nil
@@ -244,7 +220,7 @@ func (c *client) positions() []noted {
 		}
 		if pos := f.sub.Pos(); pos > f.proven {
 			list = append(list, noted{f.sub, store.Cursor{
-				User: c.user, Device: c.device, Channel: f.sub.Channel().Name(), Received: pos, Start: pos, UpdatedAt: c.node.now()}})
+				User: c.user, Device: c.device, Channel: f.sub.Channel().Name(), Received: pos, UpdatedAt: c.node.now()}})
 		}
 	}
 	return list

@@ -87,41 +87,6 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// A device that is connected is touched before it counts as quiet, once in each
-// TouchEvery.
-func TestTouchDue(t *testing.T) {
-	tests := map[string]struct {
-		device push.Device
-		every  time.Duration // between pings
-		since  int64
-		want   int // touches in ten TouchEvery, one more or less
-	}{
-		"a quiet device":          {"phone", 25 * time.Second, 0, 10},
-		"one that began elsewhen": {"phone", 25 * time.Second, int64(7*time.Minute + 3), 10},
-		"pings further apart":     {"phone", store.TouchEvery - time.Second, 0, 10},
-		"pinged each second":      {"phone", time.Second, 0, 10},
-		"no device":               {"", 25 * time.Second, 0, 0},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			c := &client{device: tt.device, since: tt.since}
-			got, last := 0, moment(1)
-			for now := moment(1); now < moment(10*store.TouchEvery); now = now.after(tt.every) {
-				if c.touchDue(now) {
-					if now.since(last) >= store.DeviceQuiet {
-						t.Errorf("touched %s after the last time, when it is quiet already", now.since(last))
-					}
-					got, last = got+1, now
-				}
-				c.pingFirst = now
-			}
-			if got < tt.want-1 || got > tt.want+1 {
-				t.Errorf("touched %d times, want %d", got, tt.want)
-			}
-		})
-	}
-}
-
 // BenchmarkSweep is one look at each of 10,000 connections that have nothing to do.
 func BenchmarkSweep(b *testing.B) {
 	n := crowd(b, 10_000)

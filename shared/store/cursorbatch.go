@@ -24,23 +24,22 @@ type CursorsRemoved struct {
 }
 
 // Write writes the batch to c: exceptions before the cursors that pass them.
-// After an error part of it may be written; all of it may be written again. It
-// returns what the bound of devices cost.
-func (b *CursorBatch) Write(ctx context.Context, c Cursors) (crowded Crowded, err error) {
+// After an error part of it may be written; all of it may be written again.
+func (b *CursorBatch) Write(ctx context.Context, c Cursors) error {
 	if len(b.Spared) > 0 {
 		if err := c.Spare(ctx, b.Spared); err != nil {
-			return crowded, err
+			return err
 		}
 	}
 	if len(b.Advance) > 0 {
-		if crowded, err = c.AdvanceCursors(ctx, b.Advance); err != nil {
-			return crowded, err
+		if err := c.AdvanceCursors(ctx, b.Advance); err != nil {
+			return err
 		}
 	}
 	for _, r := range b.Remove {
 		if err := c.RemoveCursors(ctx, r.User, r.Device, r.Channels); err != nil {
-			return crowded, err
+			return err
 		}
 	}
-	return crowded, nil
+	return nil
 }

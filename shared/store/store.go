@@ -288,14 +288,7 @@ type Cursors interface {
 	// AdvanceCursors raises Received and Acknowledged where they are larger than
 	// what is kept, and creates cursors that are missing, 0 included. No cursor
 	// ever goes back. UpdatedAt becomes the larger of both.
-	//
-	// No more than MaxDevices devices of a user have cursors, or a few more while
-	// several processes write at once. Beyond that a device without cursors takes
-	// the place of the one that was quiet longest, which is then as if it was never
-	// seen; if none was quiet for DeviceQuiet, by the newcomer's UpdatedAt, the
-	// newcomer's cursors are not kept, which is no error. Only a call that creates
-	// a cursor looks at the user's others.
-	AdvanceCursors(ctx context.Context, cursors []Cursor) (Crowded, error)
+	AdvanceCursors(ctx context.Context, cursors []Cursor) error
 	// LoadUserCursors returns the cursors of all devices of user, by device and
 	// channel, at most limit of them.
 	LoadUserCursors(ctx context.Context, user push.UserID, limit int) ([]Cursor, error)

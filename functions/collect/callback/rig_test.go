@@ -222,7 +222,7 @@ func (r *rig) place(id push.MessageID, channel push.Channel, offset push.Offset,
 // move moves the cursor of a device of user.
 func (r *rig) move(user push.UserID, device push.Device, channel push.Channel, received, acknowledged push.Offset) {
 	r.t.Helper()
-	_, err := r.store.AdvanceCursors(r.t.Context(), []store.Cursor{{User: user, Device: device, Channel: channel,
+	err := r.store.AdvanceCursors(r.t.Context(), []store.Cursor{{User: user, Device: device, Channel: channel,
 		Received: received, Acknowledged: acknowledged, UpdatedAt: r.now()}})
 	if err != nil {
 		r.t.Fatal(err)

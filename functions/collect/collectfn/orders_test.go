@@ -2,9 +2,7 @@ package collectfn
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http/httptest"
 	"net/url"
 	"slices"
@@ -209,7 +207,7 @@ func (r *rig) park(ids ...push.MessageID) {
 func TestUser(t *testing.T) {
 	r := newRig(t)
 	r.nodes.open = map[push.UserID][]push.OpenConnection{"42": {{Node: "n1", Device: "phone", Since: start}}}
-	if _, err := r.store.AdvanceCursors(t.Context(), []store.Cursor{
+	if err := r.store.AdvanceCursors(t.Context(), []store.Cursor{
 		{User: "42", Device: "tablet", Channel: "#42", Received: 7, Acknowledged: 5, UpdatedAt: start},
 		{User: "42", Device: "phone", Channel: "all", Received: 3, UpdatedAt: start},
 		{User: "42", Device: "phone", Channel: "#42", Received: 7, UpdatedAt: start},
@@ -229,45 +227,6 @@ func TestUser(t *testing.T) {
 	wantAnswer(t, "a part of the truth", r.order("GET", "/v1/users/42", ""), 200, `"unanswered":["n2"]`)
 	r.nodes.away = true
 	wantAnswer(t, "without Dispatch", r.order("GET", "/v1/users/42", ""), 503, `"unavailable"`)
-}
-
-// TestUserOfManyChannels asks about more cursors than one answer tells.
-func TestUserOfManyChannels(t *testing.T) {
-	r := newRig(t)
-	const channels = maxUserCursors / 50
-	for _, step := range []struct {
-		name string
-		more int // cursors, of one more device
-		cut  bool
-	}{{"just as many", 0, false}, {"one more", 1, true}} {
-		var cursors []store.Cursor
-		for i := range maxUserCursors + step.more {
-			cursors = append(cursors, store.Cursor{User: "42", Device: push.Device(fmt.Sprintf("d%02d", i/channels)),
-				Channel: push.Channel(fmt.Sprintf("c%02d", i%channels)), Received: 7, UpdatedAt: start})
-		}
-		if _, err := r.store.AdvanceCursors(t.Context(), cursors); err != nil {
-			t.Fatal(err)
-		}
-		w := r.order("GET", "/v1/users/42", "")
-		var got struct {
-			Devices []struct {
-				Device  string
-				Cursors []any
-			}
-			More bool
-		}
-		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
-			t.Fatalf("%s: %s: %v", step.name, w.Body, err)
-		}
-		if got.More != step.cut || len(got.Devices) != 50 {
-			t.Errorf("%s: %d devices, more is %v, want 50 and %v", step.name, len(got.Devices), got.More, step.cut)
-		}
-		for _, d := range got.Devices {
-			if len(d.Cursors) != channels {
-				t.Errorf("%s: %s has %d cursors, want all %d", step.name, d.Device, len(d.Cursors), channels)
-			}
-		}
-	}
 }
 
 func TestKick(t *testing.T) {

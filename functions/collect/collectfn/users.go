@@ -28,7 +28,6 @@ type userState struct {
 	User        push.UserID           `json:"user"`
 	Connections []push.OpenConnection `json:"connections"`
 	Devices     []userDevice          `json:"devices"`
-	More        bool                  `json:"more,omitempty"`       // devices or cursors behind these are left off
 	Unanswered  []push.NodeID         `json:"unanswered,omitempty"` // nodes that may have more connections
 }
 
@@ -50,7 +49,7 @@ func (h *Handler) user(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	cursors, err := h.store.LoadUserCursors(r.Context(), user, maxUserCursors+1)
+	cursors, err := h.store.LoadUserCursors(r.Context(), user, maxUserCursors)
 	if !h.answered(w, r, err) {
 		return
 	}
@@ -71,12 +70,6 @@ func (h *Handler) user(w http.ResponseWriter, r *http.Request) {
 		}
 		d := &s.Devices[len(s.Devices)-1]
 		d.Cursors = append(d.Cursors, userCursor{c.Channel, c.Received, c.Acknowledged, c.UpdatedAt.UTC()})
-	}
-	if len(cursors) > maxUserCursors {
-		s.More = true
-		if n := len(s.Devices); n > 1 {
-			s.Devices = s.Devices[:n-1] // it may not be whole
-		}
 	}
 	h.metrics.orders.WithLabelValues("user").Inc()
 	serve.JSON(w, http.StatusOK, s)

@@ -16,10 +16,7 @@ func (h *Handler) keepCursors(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, r, p)
 		return
 	}
-	crowded, err := batch.Write(r.Context(), h.store)
-	h.metrics.crowded.WithLabelValues(crowdedForgotten).Add(float64(crowded.Forgotten))
-	h.metrics.crowded.WithLabelValues(crowdedUnkept).Add(float64(crowded.Unkept))
-	if err != nil {
+	if err := batch.Write(r.Context(), h.store); err != nil {
 		h.log.Warn("cursors not written", "spared", len(batch.Spared), "advance", len(batch.Advance), "err", err)
 		serve.Problem(w, r, push.NewProblem(push.CodeUnavailable, "the store did not take the cursors; send them again"))
 		return

@@ -51,12 +51,6 @@ const (
 	outboxMissing   = "missing" // its message is no longer in the store
 )
 
-// What became of devices beyond those that a user may have.
-const (
-	crowdedForgotten = "forgotten" // it was quiet longest, and a new one has its place
-	crowdedUnkept    = "unkept"    // it is new, and none was quiet
-)
-
 type metrics struct {
 	messages *prometheus.CounterVec
 	repeats  *prometheus.CounterVec
@@ -69,7 +63,6 @@ type metrics struct {
 	swept    prometheus.Counter
 	entries  prometheus.Counter
 	panics   prometheus.Counter
-	crowded  *prometheus.CounterVec
 	seconds  prometheus.Histogram
 
 	requestsOK prometheus.Counter // of requests
@@ -101,7 +94,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		routes:   counter("dispatch_routes_removed_total", "Stale routes removed, by reason.", "reason"),
 		outbox:   counter("dispatch_outbox_total", "Outbox entries looked at, by outcome.", "outcome"),
 		sweeps:   counter("dispatch_sweep_errors_total", "Looks at the outbox and sweeps of the store that failed, by kind.", "kind"),
-		crowded:  counter("dispatch_devices_crowded_total", "Devices beyond those that a user may have, in cursors that nodes sent here, by outcome.", "outcome"),
 		swept:    f.NewCounter(prometheus.CounterOpts{Name: "dispatch_swept_total", Help: "Records that had outlived their time and were removed."}),
 		entries:  f.NewCounter(prometheus.CounterOpts{Name: "dispatch_entries_pushed_total", Help: "Entries that nodes took."}),
 		panics:   f.NewCounter(prometheus.CounterOpts{Name: "dispatch_panics_total", Help: "Panics of what runs beside requests: batches of several, and parts of any."}),

@@ -65,8 +65,7 @@ func TestServerAway(t *testing.T) {
 					return err
 				},
 				"AdvanceCursors": func(ctx context.Context) error {
-					_, err := s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
-					return err
+					return s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
 				},
 				"Term": func(ctx context.Context) error { _, err := s.Term(ctx); return err },
 			} {

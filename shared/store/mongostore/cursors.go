@@ -62,33 +62,27 @@ func (s *Store) LoadCursors(ctx context.Context, devices []store.UserDevice) ([]
 }
 
 // AdvanceCursors raises cursors; see [store.Cursors].
-func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) (store.Crowded, error) {
-	var crowded store.Crowded
+func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) error {
 	if len(cursors) == 0 {
-		return crowded, nil
+		return nil
 	}
 	ctx, cancel, err := s.deadline(ctx)
 	if err != nil {
-		return crowded, fmt.Errorf("advance cursors: %w", err)
+		return fmt.Errorf("advance cursors: %w", err)
 	}
 	defer cancel()
-	costs, err := share(ctx, s.advancing, cursors)
-	for _, c := range costs {
-		crowded.Add(c)
+	if _, err := share(ctx, s.advancing, cursors); err != nil {
+		return fmt.Errorf("advance cursors: %w", err)
 	}
-	if err != nil {
-		return crowded, fmt.Errorf("advance cursors: %w", err)
-	}
-	return crowded, nil
+	return nil
 }
 
 // upsertTries is how often advanceCursors runs its updates while another
 // process makes the same cursors.
 const upsertTries = 5
 
-// advanceCursors is AdvanceCursors for the cursors of several calls. What the
-// bound of devices cost is told at the first of them.
-func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]store.Crowded, error) {
+// advanceCursors is AdvanceCursors for the cursors of several calls.
+func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]struct{}, error) {
 	var merged []cursorDoc
 	place := make(map[string]int, len(cursors))
 	for _, c := range cursors {
@@ -120,18 +114,13 @@ func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]s
 				{Key: "$setOnInsert", Value: made},
 			}).SetUpsert(true))
 	}
-	created := make(map[string]bool) // by _id
 	var err error
 	for range upsertTries { // two upserts of one new document: the later one fails, and finds it the next time
-		if err = s.upsert(ctx, s.cursors, updates, func(i int) { created[merged[i].ID] = true }); !mongo.IsDuplicateKeyError(err) {
+		if err = s.update(ctx, s.cursors, updates); !mongo.IsDuplicateKeyError(err) {
 			break
 		}
 	}
-	costs := make([]store.Crowded, len(cursors))
-	if err == nil && len(created) > 0 {
-		costs[0], err = s.makeRoom(ctx, merged, created)
-	}
-	return costs, classify(err)
+	return make([]struct{}, len(cursors)), classify(err)
 }
 
 // RemoveCursors forgets cursors of one device; see [store.Cursors].

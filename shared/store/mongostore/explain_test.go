@@ -12,7 +12,6 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
-	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
 
@@ -96,8 +95,6 @@ func TestIndexed(t *testing.T) {
 		"parked callbacks":         {s.callbacks, parkedBehind(store.ParkedQuery{AfterAt: now, AfterMessage: "m"}), ascending("parked")},
 		"old callbacks":            {s.callbacks, until("until", now), nil},
 		"idle cursors":             {s.cursors, until("updated", now), nil},
-		"cursors of users":         {s.cursors, in("user", []string{"a", "b"}), byOwner},
-		"quiet devices":            {s.cursors, quietDevices("u", []push.Device{"a", "b"}, now), nil},
 	}
 	explained := func(name string, command bson.D) {
 		var answer bson.M

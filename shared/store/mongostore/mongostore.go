@@ -85,7 +85,7 @@ type Store struct {
 
 	inserting *batcher.Batcher[store.Record, store.Insertion]
 	placing   *batcher.Batcher[store.InboxEntry, store.Placement]
-	advancing *batcher.Batcher[store.Cursor, store.Crowded]
+	advancing *batcher.Batcher[store.Cursor, struct{}]
 	keeping   *batcher.Batcher[store.Delivery, struct{}]
 }
 

@@ -153,16 +153,6 @@ func sparedAt(q store.DevicesQuery, first, last push.UserID) bson.D {
 	}
 }
 
-// quietDevices matches the cursors of a user's devices, those that were not
-// advanced after a time.
-func quietDevices(user string, devices []push.Device, at time.Time) bson.D {
-	names := make([]string, len(devices))
-	for i, d := range devices {
-		names[i] = string(d)
-	}
-	return append(append(in("user", []string{user}), in("device", names)...), until("updated", at)...)
-}
-
 // revokedAt matches revocations that have not ended at now.
 func revokedAt(now time.Time) bson.D {
 	return bson.D{{Key: "until", Value: bson.D{{Key: "$gt", Value: date(now)}}}}
@@ -233,24 +223,10 @@ func insert[T any](ctx context.Context, c *mongo.Collection, documents []T) ([]i
 
 // update runs updates in no order, in commands of at most Config.MaxUpdates.
 func (s *Store) update(ctx context.Context, c *mongo.Collection, updates []mongo.WriteModel) error {
-	return s.upsert(ctx, c, updates, func(int) {})
-}
-
-// upsert is update, and tells which of updates made a document, those of a
-// command that failed in part included.
-func (s *Store) upsert(ctx context.Context, c *mongo.Collection, updates []mongo.WriteModel, made func(i int)) error {
-	done := 0
 	for part := range slices.Chunk(updates, s.cfg.MaxUpdates) {
-		result, err := c.BulkWrite(ctx, part, options.BulkWrite().SetOrdered(false))
-		if result != nil {
-			for i := range result.UpsertedIDs {
-				made(done + int(i))
-			}
-		}
-		if err != nil {
+		if _, err := c.BulkWrite(ctx, part, options.BulkWrite().SetOrdered(false)); err != nil {
 			return err
 		}
-		done += len(part)
 	}
 	return nil
 }

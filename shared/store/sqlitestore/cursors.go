@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
@@ -50,113 +49,31 @@ func (s *Store) LoadCursors(ctx context.Context, devices []store.UserDevice) ([]
 }
 
 // AdvanceCursors raises cursors; see [store.Cursors].
-func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) (store.Crowded, error) {
+func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) error {
 	if len(cursors) == 0 {
-		return store.Crowded{}, nil
+		return nil
 	}
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	cursors = slices.Clone(cursors)
-	var crowded store.Crowded
-	err := s.writer.do(ctx, len(cursors), func(t *tx) (err error) {
-		crowded, err = advanceCursors(t, cursors)
-		return err
+	err := s.writer.do(ctx, len(cursors), func(t *tx) error {
+		for _, c := range cursors {
+			_, err := t.exec(`INSERT INTO cursors (user, device, channel, received, acknowledged, updated, start)
+				VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user, device, channel) DO UPDATE SET
+				received     = max(received, excluded.received),
+				acknowledged = max(acknowledged, excluded.acknowledged),
+				updated      = max(updated, excluded.updated)`,
+				string(c.User), string(c.Device), string(c.Channel), stored(c.Received), stored(c.Acknowledged), millis(c.UpdatedAt), stored(c.Start))
+			if err != nil {
+				return fmt.Errorf("user %s, channel %s: %w", c.User, c.Channel, err)
+			}
+		}
+		return nil
 	})
 	if err != nil {
-		return store.Crowded{}, fmt.Errorf("advance cursors: %w", err)
+		return fmt.Errorf("advance cursors: %w", err)
 	}
-	return crowded, nil
-}
-
-// advanceCursors raises those of cursors that are there and creates the others,
-// as far as their users have room for them.
-func advanceCursors(t *tx, cursors []store.Cursor) (crowded store.Crowded, err error) {
-	var users []push.UserID // with cursors that are missing
-	missing := make(map[push.UserID][]store.Cursor)
-	for _, c := range cursors {
-		n, err := t.exec(`UPDATE cursors SET received = max(received, ?4), acknowledged = max(acknowledged, ?5), updated = max(updated, ?6)
-			WHERE user = ?1 AND device = ?2 AND channel = ?3`,
-			string(c.User), string(c.Device), string(c.Channel), stored(c.Received), stored(c.Acknowledged), millis(c.UpdatedAt))
-		if err != nil {
-			return crowded, fmt.Errorf("user %s, channel %s: %w", c.User, c.Channel, err)
-		}
-		if n > 0 {
-			continue
-		}
-		if missing[c.User] == nil {
-			users = append(users, c.User)
-		}
-		missing[c.User] = append(missing[c.User], c)
-	}
-	for _, user := range users {
-		more, err := createCursors(t, user, missing[user])
-		crowded.Add(more)
-		if err != nil {
-			return crowded, fmt.Errorf("user %s: %w", user, err)
-		}
-	}
-	return crowded, nil
-}
-
-// mostLooked bounds the devices of a user that one call looks at. A user has more
-// only where the file is older than the bound; later calls come to the others.
-const mostLooked = 10 * store.MaxDevices
-
-// createCursors creates cursors of user, one of which may come twice, unless
-// there is no room for their device.
-func createCursors(t *tx, user push.UserID, cursors []store.Cursor) (crowded store.Crowded, err error) {
-	var known []store.KnownDevice
-	place := make(map[push.Device]int) // in known
-	err = t.rows(`SELECT device, max(updated) FROM cursors WHERE user = ? GROUP BY device LIMIT ? + 0`, []any{string(user), mostLooked},
-		func(scan func(...any) error) error {
-			var d store.KnownDevice
-			var updated int64
-			err := scan(&d.Device, &updated)
-			d.UpdatedAt = moment(updated)
-			place[d.Device], known = len(known), append(known, d)
-			return err
-		})
-	if err != nil {
-		return crowded, err
-	}
-	var fresh []push.Device
-	var now time.Time
-	for _, c := range cursors {
-		if c.UpdatedAt.After(now) {
-			now = c.UpdatedAt
-		}
-	}
-	for _, c := range cursors {
-		if i, ok := place[c.Device]; ok {
-			known[i].UpdatedAt = now
-		} else if !slices.Contains(fresh, c.Device) {
-			fresh = append(fresh, c.Device)
-		}
-	}
-	var forgotten, unkept []push.Device
-	if len(fresh) > 0 {
-		forgotten, unkept = store.Room(known, fresh, now)
-	}
-	for _, device := range forgotten {
-		if _, err := t.exec(`DELETE FROM cursors WHERE user = ? AND device = ?`, string(user), string(device)); err != nil {
-			return crowded, err
-		}
-	}
-	for _, c := range cursors {
-		if slices.Contains(unkept, c.Device) {
-			continue
-		}
-		_, err := t.exec(`INSERT INTO cursors (user, device, channel, received, acknowledged, updated, start)
-			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user, device, channel) DO UPDATE SET
-			received     = max(received, excluded.received),
-			acknowledged = max(acknowledged, excluded.acknowledged),
-			updated      = max(updated, excluded.updated)`,
-			string(c.User), string(c.Device), string(c.Channel), stored(c.Received), stored(c.Acknowledged), millis(c.UpdatedAt), stored(c.Start))
-		if err != nil {
-			return crowded, err
-		}
-	}
-	return store.Crowded{Forgotten: len(forgotten), Unkept: len(unkept)}, nil
+	return nil
 }
 
 // RemoveCursors forgets cursors of one device; see [store.Cursors].

@@ -113,7 +113,7 @@ func loadCursors(b *testing.B, s store.Store, n int) {
 			cursors = append(cursors, store.Cursor{User: devices[i].User, Device: devices[i].Device, Channel: channel, Received: 7, UpdatedAt: base})
 		}
 	}
-	if _, err := s.AdvanceCursors(b.Context(), cursors); err != nil {
+	if err := s.AdvanceCursors(b.Context(), cursors); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {

@@ -51,10 +51,9 @@ func testUserCursors(t *testing.T, s store.Store) {
 	want := []store.Cursor{
 		cursorAt("42", "phone", "#42", 3), cursorAt("42", "phone", "all", 0), cursorAt("42", "tablet", "#42", 5),
 	}
-	advance(t, s, []store.Cursor{
+	check(t, s.AdvanceCursors(t.Context(), []store.Cursor{
 		want[2], cursorAt("421", "phone", "#421", 1), want[1], cursorAt("4", "phone", "#4", 1), want[0],
-	})
-
+	}))
 	for limit, n := range map[int]int{0: 0, 1: 1, 2: 2, 3: 3, 100: 3} {
 		got, err := s.LoadUserCursors(t.Context(), "42", limit)
 		check(t, err)
@@ -72,7 +71,7 @@ func testCursorStart(t *testing.T, s store.Store) {
 	c.Start = 5
 	for _, start := range []push.Offset{5, 9, 0} {
 		c.Start = start
-		advance(t, s, []store.Cursor{c})
+		check(t, s.AdvanceCursors(t.Context(), []store.Cursor{c}))
 	}
 	c.Start = 5
 	if got := cursors(t, s, "u", "d"); got["c"] != c {
@@ -80,7 +79,7 @@ func testCursorStart(t *testing.T, s store.Store) {
 	}
 	check(t, s.RemoveCursors(t.Context(), "u", "d", []push.Channel{"c"}))
 	c.Start = 9
-	advance(t, s, []store.Cursor{c})
+	check(t, s.AdvanceCursors(t.Context(), []store.Cursor{c}))
 	if got := cursors(t, s, "u", "d"); got["c"] != c {
 		t.Errorf("made anew the cursor is %+v, want %+v", got["c"], c)
 	}
@@ -91,10 +90,9 @@ func testListDevices(t *testing.T, s store.Store) {
 	late.Start = 10
 	early := cursorAt("3", "early", "c", 9)
 	early.Start, early.Acknowledged = 9, 4
-	advance(t, s, []store.Cursor{
+	check(t, s.AdvanceCursors(t.Context(), []store.Cursor{
 		passed, behind, late, early, cursorAt("1", "elsewhere", "cc", 15), cursorAt("1", "d", "b", 15),
-	})
-
+	}))
 	got, err := s.ListDevices(t.Context(), store.DevicesQuery{Channel: "c", Offset: 10})
 	check(t, err)
 	want := []store.DeviceState{{Cursor: behind}, {Cursor: passed}, {Cursor: early}}
@@ -116,7 +114,7 @@ func testDevicePages(t *testing.T, s store.Store) {
 			all = append(all, cursorAt(user, device, "c", 1))
 		}
 	}
-	advance(t, s, all)
+	check(t, s.AdvanceCursors(t.Context(), all))
 	slices.SortFunc(all, func(a, b store.Cursor) int {
 		if a.User != b.User {
 			return slices.Compare([]byte(a.User), []byte(b.User))
@@ -149,10 +147,9 @@ func testDevicePages(t *testing.T, s store.Store) {
 }
 
 func testSpared(t *testing.T, s store.Store) {
-	advance(t, s, []store.Cursor{
+	check(t, s.AdvanceCursors(t.Context(), []store.Cursor{
 		cursorAt("1", "a", "c", 50), cursorAt("1", "b", "c", 50), cursorAt("2", "a", "c", 50), cursorAt("1", "a", "d", 50),
-	})
-
+	}))
 	check(t, s.Spare(t.Context(), []store.Spared{
 		spared("1", "a", 10, 12), spared("1", "a", 5, 30), spared("1", "a", 20, 20), spared("2", "a", 20, 25),
 	}))
@@ -179,7 +176,7 @@ func testSpared(t *testing.T, s store.Store) {
 }
 
 func testSparedTwice(t *testing.T, s store.Store) {
-	advance(t, s, []store.Cursor{cursorAt("1", "a", "c", 50)})
+	check(t, s.AdvanceCursors(t.Context(), []store.Cursor{cursorAt("1", "a", "c", 50)}))
 	again := spared("1", "a", 10, 12)
 	check(t, s.Spare(t.Context(), []store.Spared{again}))
 	again.ExpiresAt = base.Add(time.Hour)
@@ -193,7 +190,7 @@ func testSparedTwice(t *testing.T, s store.Store) {
 }
 
 func testSweepSpared(t *testing.T, s store.Store) {
-	advance(t, s, []store.Cursor{cursorAt("1", "a", "c", 50)})
+	check(t, s.AdvanceCursors(t.Context(), []store.Cursor{cursorAt("1", "a", "c", 50)}))
 	check(t, s.Spare(t.Context(), []store.Spared{spared("1", "a", 10, 12)}))
 	for _, step := range []struct {
 		after time.Duration

@@ -204,7 +204,7 @@ func testNoRecords(t *testing.T, s store.Store) {
 	check(t, s.PutOutbox(t.Context(), nil))
 	check(t, s.ConfirmOutbox(t.Context(), nil))
 	check(t, s.RetryOutbox(t.Context(), nil))
-	advance(t, s, nil)
+	check(t, s.AdvanceCursors(t.Context(), nil))
 	check(t, s.RemoveCursors(t.Context(), "u", "d", nil))
 	check(t, s.ParkOutbox(t.Context(), nil))
 	check(t, s.Spare(t.Context(), nil))
