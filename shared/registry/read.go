@@ -40,6 +40,9 @@ type LogPage struct {
 const (
 	defaultPageEntries = 1000
 	defaultPageBytes   = 256 << 10
+	// pieceEntries is how many entries a read asks for before it knows how large
+	// they are: a log may hold far more than a page.
+	pieceEntries = 32
 )
 
 // ReadLog reads a page of a channel's log.
@@ -118,6 +121,18 @@ func (r *Registry) readLog(ctx context.Context, q LogQuery, first func(redis.Pip
 			}
 			read.add(p, q)
 		})
+		if err == nil {
+			err = read.take(t.Floor)
+		}
+		for err == nil && !read.enough(q) {
+			var now push.Term
+			if now, err = r.inTerm(ctx, func(p redis.Pipeliner) { read.addMore(p, q, t.Floor) }); err == nil && now != t {
+				break
+			}
+			if err == nil {
+				err = read.take(t.Floor)
+			}
+		}
 		if err != nil {
 			return LogPage{}, fmt.Errorf("read the log of %s: %w", q.Channel, err)
 		}
@@ -136,10 +151,15 @@ func (r *Registry) readLog(ctx context.Context, q LogQuery, first func(redis.Pip
 	return LogPage{}, ErrUnsettled
 }
 
-// A logRead is the commands of one read of a log.
+// A logRead is the commands of one read of a log, and what they have brought.
 type logRead struct {
 	last  *redis.StringCmd
 	slice *redis.XMessageSliceCmd
+	asked int              // entries, by slice
+	found []redis.XMessage // above the floor
+	bytes int              // of found, about
+	at    string           // the id of the last entry that was read, "" for none
+	ended bool             // the log has no more
 }
 
 // addLast queues the question for the newest offset alone.
@@ -152,7 +172,49 @@ func (l *logRead) addLast(p redis.Pipeliner, c push.Channel) {
 // After itself is not asked for: the one behind it names it.
 func (l *logRead) add(p redis.Pipeliner, q LogQuery) {
 	l.addLast(p, q.Channel)
-	l.slice = p.XRangeN(context.Background(), logKey(q.Channel), "("+entryID(q.After), "+", int64(q.MaxEntries)+1)
+	l.ask(p, q, entryID(q.After), pieceEntries)
+}
+
+// addMore queues the read of what is behind the last entry and above the floor, as
+// much as a page may still take if it is like what was found. What the log drops
+// in between, the entry behind it tells.
+func (l *logRead) addMore(p redis.Pipeliner, q LogQuery, floor push.Offset) {
+	if len(l.found) == 0 {
+		l.ask(p, q, entryID(max(q.After, floor)), pieceEntries)
+		return
+	}
+	l.ask(p, q, l.at, max(pieceEntries, (q.MaxBytes-l.bytes)*len(l.found)/l.bytes+1))
+}
+
+// ask queues the read of n entries behind id, at most as many as make a page
+// full and one more.
+func (l *logRead) ask(p redis.Pipeliner, q LogQuery, id string, n int) {
+	l.asked = min(n, q.MaxEntries+1-len(l.found))
+	l.slice = p.XRangeN(context.Background(), logKey(q.Channel), "("+id, "+", int64(l.asked))
+}
+
+// take takes the answer to the last read, without what is not above the floor.
+func (l *logRead) take(floor push.Offset) error {
+	found, err := l.slice.Result()
+	if err != nil {
+		return err
+	}
+	for _, x := range found {
+		l.at = x.ID
+		if offset, err := parseID(x.ID); err != nil || offset <= floor {
+			continue
+		}
+		m, _ := x.Values["m"].(string) // what is none of ours has no size
+		l.bytes += len(m) + 1
+		l.found = append(l.found, x)
+	}
+	l.ended = len(found) < l.asked
+	return nil
+}
+
+// enough reports whether a page can be made of what was found.
+func (l *logRead) enough(q LogQuery) bool {
+	return l.ended || len(l.found) > q.MaxEntries || l.bytes > 2*q.MaxBytes
 }
 
 // lastOffset returns the newest offset in term t, 0 if it is not known.
@@ -179,10 +241,6 @@ func (l *logRead) page(q LogQuery, t push.Term) (LogPage, error) {
 	if page.Last, err = l.lastOffset(t); err != nil {
 		return LogPage{}, err
 	}
-	found, err := l.slice.Result()
-	if err != nil {
-		return LogPage{}, err
-	}
 	inTerm := q.After >= t.Floor && q.After > 0
 	page.ReachesBack = inTerm && q.After == page.Last
 	page.Uncovered = maxOffset // until an entry or the newest offset tells
@@ -191,11 +249,7 @@ func (l *logRead) page(q LogQuery, t push.Term) (LogPage, error) {
 	}
 	chain := q.After // the offset that the next entry must follow
 	bytes := 0
-	for _, x := range found {
-		offset, err := parseID(x.ID)
-		if err != nil || offset <= t.Floor {
-			continue
-		}
+	for _, x := range l.found {
 		e, err := decodeEntry(q.Channel, x, t.Floor)
 		if err != nil {
 			page.ReachesBack = false
@@ -216,6 +270,12 @@ func (l *logRead) page(q LogQuery, t push.Term) (LogPage, error) {
 		bytes += len(e.Message.Data)
 		page.Entries = append(page.Entries, e)
 		page.Last = max(page.Last, e.Offset)
+	}
+	if !page.More && !l.ended {
+		// The bytes were not all data, or the term has changed. Of a page without an
+		// entry nobody could read on.
+		page.More = len(page.Entries) > 0
+		page.ReachesBack = page.ReachesBack && page.More
 	}
 	if page.ReachesBack {
 		page.Uncovered = 0

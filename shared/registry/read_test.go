@@ -90,6 +90,67 @@ func TestReadLogSkipsOldTerms(t *testing.T) {
 	}
 }
 
+// A page is whole however many pieces it was read in, and whatever of an earlier
+// term lies before it.
+func TestReadLogInPieces(t *testing.T) {
+	b := newBench(t, registrytest.Redis(t), registry.Config{})
+	fill := func(prefix string, n int) (last push.Offset) {
+		var items []registry.Item
+		for i := range n {
+			items = append(items, registry.Item{Channel: "c", Message: message(fmt.Sprint(prefix, i)), Asked: true})
+		}
+		for _, it := range b.append(t, items...).Items {
+			last = it.Offset
+		}
+		return last
+	}
+	old := fill("old", 70)
+	b.server.StopSaving()
+	b.server.Start()
+	b.read(t, registry.LogQuery{Channel: "c"}) // a new term
+	fill("m", 100)
+	tests := map[string]struct {
+		q     registry.LogQuery
+		want  int // entries of the first page
+		pages int
+	}{
+		"all at once":            {registry.LogQuery{}, 100, 1},
+		"behind the earlier":     {registry.LogQuery{After: old}, 100, 1},
+		"by count":               {registry.LogQuery{MaxEntries: 40}, 40, 3},
+		"exactly":                {registry.LogQuery{MaxEntries: 100}, 100, 1},
+		"by bytes":               {registry.LogQuery{MaxBytes: 1}, 1, 100},
+		"by bytes, in some":      {registry.LogQuery{MaxBytes: 100}, 0, 0},
+		"as many as in a piece":  {registry.LogQuery{MaxEntries: 32}, 32, 4},
+		"one less than in piece": {registry.LogQuery{MaxEntries: 31}, 31, 4},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.q.Channel = "c"
+			var got []string
+			pages, more := 0, true
+			for q := tt.q; more; pages++ {
+				p := b.read(t, q)
+				if pages == 0 && tt.want > 0 && len(p.Entries) != tt.want {
+					t.Errorf("the first page has %d entries, want %d", len(p.Entries), tt.want)
+				}
+				for _, e := range p.Entries {
+					got = append(got, string(e.Message.ID))
+					q.After = e.Offset
+				}
+				if more = p.More; pages > 0 && !p.ReachesBack {
+					t.Errorf("page %d does not reach back", pages)
+				}
+			}
+			if len(got) != 100 || got[0] != "m0" || got[99] != "m99" {
+				t.Errorf("read are %d entries: %q", len(got), got)
+			}
+			if tt.pages > 0 && pages != tt.pages {
+				t.Errorf("they come in %d pages, want %d", pages, tt.pages)
+			}
+		})
+	}
+}
+
 func TestUnreadableEntryIsLeftToTheInbox(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *registrytest.Server) {
 		b := newBench(t, s, registry.Config{})
