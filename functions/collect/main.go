@@ -135,7 +135,10 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	defer secrets.Close()
 	sources, stop, err := source.Follow(ctx, source.Config{Path: cfg.Sources}, st, secrets.Resolve, log, reg)
 	if err != nil {
-		return fmt.Errorf("SOURCES: %w: %w", serve.ErrConfig, err)
+		if wrong := new(source.Fault); errors.As(err, &wrong) {
+			return fmt.Errorf("SOURCES: %w: %w", serve.ErrConfig, err)
+		}
+		return fmt.Errorf("SOURCES: %w", err)
 	}
 	defer stop()
 	collectConfig.Sources, collectConfig.Stored = sources, sources

@@ -42,11 +42,19 @@ func readEvents(h http.Header, body []byte, receiver *signature.Receiver) (event
 	if p != nil {
 		return nil, false, p
 	}
-	// Nobody signs a Content-Type: what is an event under one is the same event
-	// under another, or a repeat could be made a second delivery.
-	if object, ok := value.(map[string]any); ok && object["specversion"] == "1.0" {
-		if e, p := cloudEvent(value); p == nil {
-			return []event{e}, false, nil
+	// Nobody signs a Content-Type: where the body is signed, what is an event, or a
+	// batch, under one is the same under another, or a repeat could be made a second
+	// delivery.
+	if receiver.Scheme().Proves().Body {
+		if object, ok := value.(map[string]any); ok && object["specversion"] == "1.0" {
+			if e, p := cloudEvent(value); p == nil {
+				return []event{e}, false, nil
+			}
+		}
+		if list, ok := value.([]any); ok && len(list) > 0 {
+			if events, p := readBatch(body); p == nil {
+				return events, true, nil
+			}
 		}
 	}
 	return []event{{receiver.DeliveryID(h, body, value), value}}, false, nil
@@ -61,7 +69,9 @@ func mediaType(h http.Header) string {
 // unreadable says what is wrong with the headers of a webhook, whatever its body
 // is; nil: nothing.
 func unreadable(h http.Header, receiver *signature.Receiver) *push.Problem {
-	if coding := h.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+	switch coding := h.Get("Content-Encoding"); strings.ToLower(coding) {
+	case "", "identity", "utf-8", "utf8": // the last two: a charset in the wrong place, as some senders write it
+	default:
 		return push.NewProblem(push.CodeBadRequest, "the body is compressed (Content-Encoding: %s), which is not read here: have it sent as it is", clip(coding, 40))
 	}
 	if inBinaryMode(h) && receiver.Scheme().Proves().Body {

@@ -14,6 +14,7 @@ import (
 // nothing that its sender did not write.
 func TestWebhookHeadersProveNothing(t *testing.T) {
 	const structured = `{"specversion":"1.0","id":"1","source":"/s","type":"t","user":"42"}`
+	const batch = `[{"specversion":"1.0","id":"1","source":"/s","type":"t","user":"42"},{"specversion":"1.0","id":"2","source":"/s","type":"t","user":"42"}]`
 	binary := []string{"Ce-Specversion", "1.0", "Ce-Id", "another", "Ce-Source", "/s", "Ce-Type", "t", "Ce-User", "mallory"}
 	tests := map[string]struct {
 		body          string
@@ -25,6 +26,7 @@ func TestWebhookHeadersProveNothing(t *testing.T) {
 		"attributes beside an event":    {structured, nil, binary, 400, "structured mode"},
 		"an event that says so no more": {structured, []string{"Content-Type", structuredKind}, []string{"Content-Type", "application/json"}, 202, "first"},
 		"an event that says so now":     {structured, []string{"Content-Type", "text/plain"}, []string{"Content-Type", structuredKind}, 202, "first"},
+		"a batch that says so no more":  {batch, []string{"Content-Type", batchKind}, []string{"Content-Type", "application/json"}, 202, "first"},
 		"attributes that do not count":  {structured, nil, append(slices.Clone(binary), "Content-Type", structuredKind), 202, "first"},
 		"another type":                  {`{"user":"42"}`, []string{"Content-Type", "application/json"}, []string{"Content-Type", "application/x-www-form-urlencoded"}, 202, "first"},
 	}
@@ -64,6 +66,7 @@ func TestWebhookCompressed(t *testing.T) {
 	}{
 		"gzip":     {"gzip", 400, "compressed (Content-Encoding: gzip)"},
 		"identity": {"Identity", 202, "accepted"},
+		"charset":  {"UTF-8", 202, "accepted"},
 		"none":     {"", 202, "accepted"},
 	}
 	for name, tt := range tests {

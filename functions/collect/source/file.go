@@ -75,7 +75,7 @@ func (f *File) Load(ctx context.Context) error {
 // Set returns the sources of the last good version, having looked at the file if
 // nobody did for Every. It never waits for another goroutine that is looking.
 func (f *File) Set(ctx context.Context) *Set {
-	f.Refresh(ctx, time.Now())
+	f.Refresh(context.WithoutCancel(ctx), time.Now()) // who gives a request up takes no source away
 	return f.set.Load()
 }
 
@@ -88,7 +88,7 @@ func (f *File) Refresh(ctx context.Context, now time.Time) {
 	if now.Sub(f.looked) < f.cfg.Every {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	if err := f.look(ctx, now); err != nil {
 		f.say(err)

@@ -68,6 +68,10 @@ export class Client {
     }
     if (attempt !== this.#attempt || !this.#wanted) return;
     this.#staleToken = false;
+    if (session.nodes.length === 0) {
+      this.#retry('no node runs');
+      return;
+    }
     const url = new URL('/connection/websocket', session.nodes[this.node % session.nodes.length]);
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     url.searchParams.set('device', this.#device);
