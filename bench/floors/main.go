@@ -118,15 +118,22 @@ func api(h hub) http.Handler {
 	return mux
 }
 
-// sendBatch sends messages, each behind its user in four bytes and its length in
-// two.
+// sendBatch sends the messages of a batch.
 func sendBatch(h hub, b []byte) {
+	eachMessage(b, func(u uint32, payload []byte) {
+		if *useHist {
+			history.put(u, payload)
+		}
+		h.send(u, payload)
+	})
+}
+
+// eachMessage calls f for each message of a batch, which stands behind its user in
+// four bytes and its length in two.
+func eachMessage(b []byte, f func(u uint32, payload []byte)) {
 	for len(b) > 6 {
 		u, l := binary.BigEndian.Uint32(b), int(binary.BigEndian.Uint16(b[4:]))
-		if *useHist {
-			history.put(u, b[6:6+l])
-		}
-		h.send(u, b[6:6+l:6+l])
+		f(u, b[6:6+l:6+l])
 		b = b[6+l:]
 	}
 }

@@ -125,11 +125,7 @@ func (r *relay) fromClient(c *relayConn, buf []byte) bool {
 		u, _ := strconv.Atoi(between(head, "u=", ' '))
 		r.add(uint32(u), body[:length])
 	case bytes.HasPrefix(head, []byte("POST /batch ")):
-		for b := body[:length]; len(b) > 6; {
-			l := int(binary.BigEndian.Uint16(b[4:]))
-			r.add(binary.BigEndian.Uint32(b), b[6:6+l])
-			b = b[6+l:]
-		}
+		eachMessage(body[:length], r.add)
 	default: // asked whether it is ready
 		writeAll(c.fd, relayOK)
 		return true
@@ -155,17 +151,15 @@ func (r *relay) ask() {
 	r.atRedis, r.waiting, r.asked = r.waiting, relayBatch{}, true
 	f := r.out[:0]
 	var user [10]byte
-	for b := r.atRedis.messages; len(b) > 6; {
-		l := int(binary.BigEndian.Uint16(b[4:]))
-		id := strconv.AppendUint(user[:0], uint64(binary.BigEndian.Uint32(b)), 10)
+	eachMessage(r.atRedis.messages, func(u uint32, payload []byte) {
+		id := strconv.AppendUint(user[:0], uint64(u), 10)
 		f = append(f, "*5\r\n$4\r\nXADD\r\n"...)
 		f = appendBulk(f, "log:", id)
 		f = append(f, "$1\r\n*\r\n$1\r\nm\r\n"...)
-		f = appendBulk(f, "", b[6:6+l])
+		f = appendBulk(f, "", payload)
 		f = append(f, "*2\r\n$7\r\nHGETALL\r\n"...)
 		f = appendBulk(f, "routes:", id)
-		b = b[6+l:]
-	}
+	})
 	r.out = f
 	writeAll(r.redis, f)
 }
