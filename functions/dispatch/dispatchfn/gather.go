@@ -176,12 +176,10 @@ func (h *Handler) refuse(calls []*call) {
 // leadMany is lead for calls whose goroutines wait elsewhere. A panic of this
 // goroutine ends here: it has failed those of calls that had not ended.
 func (h *Handler) leadMany(calls []*call, again bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			h.panicked(p)
-		}
-	}()
-	h.lead(context.Background(), calls, again)
+	_ = h.guard(func() error { // calls have their problems
+		h.lead(context.Background(), calls, again)
+		return nil
+	})()
 }
 
 // lead dispatches calls as one batch, and has what comes meanwhile follow. The

@@ -15,16 +15,11 @@ func (h *Handler) guard(f func() error) func() error {
 	return func() (err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				h.panicked(p)
+				h.metrics.panics.Inc()
+				h.log.Error("panic in a batch", "panic", p, "stack", string(debug.Stack()))
 				err = errPanic
 			}
 		}()
 		return f()
 	}
-}
-
-// panicked counts and logs p, which was recovered.
-func (h *Handler) panicked(p any) {
-	h.metrics.panics.Inc()
-	h.log.Error("panic in a batch", "panic", p, "stack", string(debug.Stack()))
 }
