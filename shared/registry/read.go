@@ -122,16 +122,7 @@ func (r *Registry) readLog(ctx context.Context, q LogQuery, first func(redis.Pip
 			read.add(p, q)
 		})
 		if err == nil {
-			err = read.take(t.Floor)
-		}
-		for err == nil && !read.enough(q) {
-			var now push.Term
-			if now, err = r.inTerm(ctx, func(p redis.Pipeliner) { read.addMore(p, q, t.Floor) }); err == nil && now != t {
-				break
-			}
-			if err == nil {
-				err = read.take(t.Floor)
-			}
+			err = r.readPieces(ctx, &read, q, t)
 		}
 		if err != nil {
 			return LogPage{}, fmt.Errorf("read the log of %s: %w", q.Channel, err)
@@ -149,6 +140,21 @@ func (r *Registry) readLog(ctx context.Context, q LogQuery, first func(redis.Pip
 		}
 	}
 	return LogPage{}, ErrUnsettled
+}
+
+// readPieces takes what read has asked for in term t, and then piece by piece what
+// a page may still take, as long as t is in force.
+func (r *Registry) readPieces(ctx context.Context, read *logRead, q LogQuery, t push.Term) error {
+	for now := t; now == t; {
+		if err := read.take(t.Floor); err != nil || read.enough(q) {
+			return err
+		}
+		var err error
+		if now, err = r.inTerm(ctx, func(p redis.Pipeliner) { read.addMore(p, q, t.Floor) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A logRead is the commands of one read of a log, and what they have brought.
