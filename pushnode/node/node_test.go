@@ -405,48 +405,6 @@ func TestSilentClientIsClosed(t *testing.T) {
 	}
 }
 
-func TestSlowClientIsClosedAndRecovers(t *testing.T) {
-	c := newCluster(t, node.Config{QueueBytes: 64 << 10, WriteTimeout: 200 * time.Millisecond, CloseTimeout: 8 * time.Second}, 1)
-	slow, quick := dial(t, c.nodes[0], ""), dial(t, c.nodes[0], "")
-	epoch := slow.connect("42", "").Subs["#42"].Epoch
-	quick.connect("42", "")
-	big := `"` + strings.Repeat("x", 60<<10) + `"`
-	const count = 150 // 9 MB: more than the kernel's buffers take
-	received := make(chan int)
-	go func() {
-		n := 0
-		for ; n < count; n++ {
-			quick.publication()
-		}
-		received <- n
-	}()
-	for range count {
-		c.send("#42", big)
-	}
-	if n := <-received; n != count {
-		t.Errorf("the quick neighbour received %d, want %d", n, count)
-	}
-	var last uint64
-	got := 0
-	for {
-		r, err := slow.next()
-		if err != nil {
-			if !websocket.IsCloseError(err, 3008) {
-				t.Errorf("the slow client was closed with %v, want 3008", err)
-			}
-			break
-		}
-		if r.Push.GetPub() != nil {
-			last, got = r.Push.Pub.Offset, got+1
-		}
-	}
-	again := dial(t, c.nodes[0], "")
-	pubs := again.connect("42", position("#42", last, epoch)).Subs["#42"].Publications
-	for got += len(pubs); got < count; got++ {
-		again.publication()
-	}
-}
-
 func TestKick(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
 	phone, desk, other := dial(t, c.nodes[0], "device=phone"), dial(t, c.nodes[0], "device=desk"), dial(t, c.nodes[0], "")
