@@ -333,13 +333,14 @@ func (ch *Channel) apply(after push.Offset, p Page) {
 	if after > ch.last {
 		return
 	}
+	ch.leaveOut(p.Omitted)
+	p = ch.held().merge(after, p, ch.hub.cfg.Now())
 	for _, o := range p.Omitted {
 		if o.Last > ch.last {
 			ch.omit(o)
 		}
 	}
-	ch.leaveOut(p.Omitted)
-	for _, e := range ch.held().merge(after, p, ch.hub.cfg.Now()) {
+	for _, e := range p.Entries {
 		if e.Offset > ch.last {
 			ch.advance(e)
 		}

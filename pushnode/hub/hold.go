@@ -60,32 +60,44 @@ func (h *hold) largest() push.Offset {
 	return h.forgotten
 }
 
-// merge returns the entries of p, which a read from after returned, with what is
-// held in its range and the read lacks: Redis may have lost it before the inbox
-// had it. What the read left out on purpose stays out.
-func (h *hold) merge(after push.Offset, p Page, now time.Time) []push.Entry {
-	merged := p.Entries
+// merge returns p, which a read from after returned, with what is held in its
+// range and the read lacks: Redis may have lost it before the inbox had it. What
+// the read left out on purpose stays out. What of it has expired or was superseded
+// is omitted: the client is not given it, and its position passes it.
+func (h *hold) merge(after push.Offset, p Page, now time.Time) Page {
+	entries, omitted := p.Entries, p.Omitted
 	for _, e := range h.entries {
-		if e.Offset <= after || e.Offset > p.End || e.Message.Expired(now) || p.omits(e) {
+		if e.Offset <= after || e.Offset > p.End || p.tells(e.Offset) {
 			continue
 		}
-		at, found := slices.BinarySearchFunc(merged, e.Offset, byOffset)
-		if found || slices.ContainsFunc(merged, func(m push.Entry) bool { return m.Message.ID == e.Message.ID }) {
+		at, found := slices.BinarySearchFunc(entries, e.Offset, byOffset)
+		if found || slices.ContainsFunc(entries, func(m push.Entry) bool { return m.Message.ID == e.Message.ID }) {
 			continue
 		}
-		merged = slices.Insert(slices.Clip(merged), at, e)
+		if e.Message.Expired(now) || p.supersedes(e) {
+			o := store.Omission{First: e.Offset, Last: e.Offset, ExpiresAt: e.Message.ExpiresAt}
+			at, _ := slices.BinarySearchFunc(omitted, o.First, byFirst)
+			omitted = slices.Insert(slices.Clip(omitted), at, o)
+			continue
+		}
+		entries = slices.Insert(slices.Clip(entries), at, e)
 	}
-	return merged
+	p.Entries, p.Omitted = entries, omitted
+	return p
 }
 
 func byOffset(e push.Entry, o push.Offset) int { return cmp.Compare(e.Offset, o) }
 
-// omits reports whether the page left e out on purpose: as one of Omitted, or
-// because a later entry has its collapse key.
-func (p *Page) omits(e push.Entry) bool {
-	if slices.ContainsFunc(p.Omitted, func(o store.Omission) bool { return o.First <= e.Offset && e.Offset <= o.Last }) {
-		return true
-	}
+func byFirst(o store.Omission, first push.Offset) int { return cmp.Compare(o.First, first) }
+
+// tells reports whether the page says that it left out what is at offset.
+func (p *Page) tells(offset push.Offset) bool {
+	return slices.ContainsFunc(p.Omitted, func(o store.Omission) bool { return o.First <= offset && offset <= o.Last })
+}
+
+// supersedes reports whether an entry of the page that is later than e has its
+// collapse key.
+func (p *Page) supersedes(e push.Entry) bool {
 	key := e.Message.CollapseKey
 	return key != "" && slices.ContainsFunc(p.Entries, func(later push.Entry) bool {
 		return later.Offset > e.Offset && later.Message.CollapseKey == key

@@ -141,24 +141,75 @@ func TestLastUnsubscribeForgetsTheChannel(t *testing.T) {
 	}
 }
 
-func TestMergeLeavesOutWhatTheReadLeftOut(t *testing.T) {
-	h := hub.New(hub.Config{})
-	slow := h.Subscribe("news", &received{}) // keeps the hold
-	slow.Start(10)
-	for _, o := range []push.Offset{11, 12, 13} {
-		e := entry("news", o, o-1)
-		if o == 11 {
-			e.Message.ExpiresAt = time.Now().Add(-time.Second)
-		}
-		h.Deliver(e)
+// What is held and a read lacks is given, unless the read left it out on purpose.
+// What of it has expired or was superseded whoever takes the page is told of: else
+// it would count as received.
+func TestReadLacksWhatIsHeld(t *testing.T) {
+	const room = push.Channel("room:7")
+	lacked := func(offset push.Offset, key string, ttl time.Duration) push.Entry {
+		e := entry(room, offset, offset-1)
+		e.Message.CollapseKey, e.Message.ExpiresAt = key, time.Now().Add(ttl)
+		return e
 	}
-	page := hub.Page{Entries: []push.Entry{entry("news", 14, 13)}, End: 14, Omitted: []store.Omission{{First: 12, Last: 12}}}
-	var got []push.Offset
-	for _, e := range slow.Merge(10, page).Entries {
-		got = append(got, e.Offset)
+	last := lacked(15, "state", time.Hour)
+	last.Prev = 0 // a gap, where the channel is live
+	page := hub.Page{Entries: []push.Entry{last}, End: 15, Omitted: []store.Omission{{First: 13, Last: 13}}}
+	tests := map[string]func(h *hub.Hub, arrive func()) *received{
+		"in the reply": func(h *hub.Hub, arrive func()) *received {
+			conn := &received{}
+			sub := h.Subscribe(room, conn)
+			sub.Start(10)
+			sub.Reading()
+			arrive()
+			p := sub.Merge(10, page)
+			for _, e := range p.Entries {
+				conn.offsets = append(conn.offsets, e.Offset)
+			}
+			for _, o := range p.Omitted {
+				conn.Omit(room, o)
+			}
+			sub.Took(10, p)
+			sub.GoLive()
+			return conn
+		},
+		"as publications": func(h *hub.Hub, arrive func()) *received {
+			conn := &received{}
+			sub := h.Subscribe(room, conn)
+			sub.Start(10)
+			sub.Reading()
+			arrive()
+			sub.Give(10, page)
+			sub.GoLive()
+			return conn
+		},
+		"in a catch-up": func(h *hub.Hub, arrive func()) *received {
+			conn := &received{}
+			sub := live(t, h, room, conn, 10)
+			if _, ok := sub.Channel().Catch(); !ok {
+				t.Error("no catch-up may begin")
+			}
+			arrive()
+			sub.Channel().CaughtUp(10, page)
+			return conn
+		},
 	}
-	if want := []push.Offset{13, 14}; !slices.Equal(got, want) {
-		t.Errorf("Merge = %v, want %v: neither what has expired nor what was omitted", got, want)
+	for name, take := range tests {
+		t.Run(name, func(t *testing.T) {
+			h := hub.New(hub.Config{})
+			got := take(h, func() {
+				h.Deliver(lacked(11, "", -time.Second))
+				h.Deliver(lacked(12, "state", time.Hour))
+				h.Deliver(lacked(13, "", time.Hour))
+				h.Deliver(lacked(14, "", time.Hour))
+			})
+			if want := []push.Offset{14, 15}; !slices.Equal(got.offsets, want) {
+				t.Errorf("given %v, want %v", got.offsets, want)
+			}
+			slices.Sort(got.omitted)
+			if want := []push.Offset{11, 12, 13}; !slices.Equal(got.omitted, want) {
+				t.Errorf("told that %v are omitted, want %v", got.omitted, want)
+			}
+		})
 	}
 }
 

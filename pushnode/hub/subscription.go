@@ -83,13 +83,13 @@ func (sub *Subscription) Reading() (after push.Offset) {
 }
 
 // Merge returns p, which a read from after returned, with what the channel
-// holds in that range and the read lacks.
+// holds in that range and the read lacks: as an omission where the client is not
+// to be given it.
 func (sub *Subscription) Merge(after push.Offset, p Page) Page {
 	ch := sub.channel
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	p.Entries = ch.held().merge(after, p, ch.hub.cfg.Now())
-	return p
+	return ch.held().merge(after, p, ch.hub.cfg.Now())
 }
 
 // Took notes that the client was given p, which a read from after returned.
@@ -117,10 +117,10 @@ func (sub *Subscription) Give(after push.Offset, p Page) (given int, ok bool) {
 	if sub.ended {
 		return 0, false
 	}
+	p = ch.held().merge(after, p, ch.hub.cfg.Now())
 	for _, o := range p.Omitted {
 		sub.conn.Omit(ch.name, o)
 	}
-	p.Entries = ch.held().merge(after, p, ch.hub.cfg.Now())
 	for _, e := range p.Entries {
 		sub.give(&Publication{Entry: e})
 	}
