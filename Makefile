@@ -28,7 +28,7 @@ test: $(JS)/node_modules/.package-lock.json ## every test, with the race detecto
 		else echo "node: none on PATH, so TestJavaScriptSDK is skipped"; fi
 	@c=$$(command -v chromium || command -v chromium-browser || command -v google-chrome); \
 		echo "chromium: $${c:-none on PATH, so TestPage and TestPageReload are skipped}"
-	$(GO) test -race -timeout 8m ./...
+	$(GO) test -race -timeout 20m ./...
 
 check: lint test ## what every commit passes: format, vet, staticcheck, and make test
 

@@ -58,7 +58,7 @@ func startProgram(t *testing.T, drain string) *program {
 	}))
 	t.Cleanup(auth.Close)
 	redis, storeURL := registrytest.Redis(t), filepath.Join(t.TempDir(), "store.db")
-	st, err := sqlitestore.Open(storeURL, sqlitestore.Config{})
+	st, err := sqlitestore.Open(storeURL, sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

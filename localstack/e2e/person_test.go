@@ -175,7 +175,7 @@ func (p *person) wake() {
 // await waits until ok holds, looking again whenever something happens.
 func (p *person) await(what string, ok func() bool) {
 	p.t.Helper()
-	end := time.After(20 * time.Second)
+	end := time.After(time.Minute)
 	for {
 		if ok() {
 			return
@@ -186,7 +186,7 @@ func (p *person) await(what string, ok func() bool) {
 		case <-end:
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.t.Fatalf("waited 20 s for %q; received %q, was told %q", what, p.got, p.told)
+			p.t.Fatalf("waited a minute for %q; received %q, was told %q", what, p.got, p.told)
 		}
 	}
 }

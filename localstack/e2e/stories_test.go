@@ -161,7 +161,7 @@ func TestABadTokenStaysOut(t *testing.T) {
 
 func TestASlowClientIsClosedAndLosesNothing(t *testing.T) {
 	s := start(t, func(cfg *stack.Config) {
-		cfg.Node = node.Config{QueueBytes: 128 << 10, WriteTimeout: 300 * time.Millisecond, CloseTimeout: 10 * time.Second}
+		cfg.Node = node.Config{QueueBytes: 128 << 10, WriteTimeout: 300 * time.Millisecond, CloseTimeout: 2 * time.Minute}
 	})
 	slow := newPerson(t, s.Node(0).URL, come{token: tokenOf(t, s, "42")}).connected()
 	quick := newPerson(t, s.Node(0).URL, come{token: tokenOf(t, s, "43")}).connected()

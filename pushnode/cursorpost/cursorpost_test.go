@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"pushcluster/pushnode/cursorpost"
 	"pushcluster/shared/push"
@@ -37,7 +38,7 @@ func dispatch(t *testing.T, st store.Store, away *bool) *httptest.Server {
 }
 
 func TestCursorsGoThroughDispatch(t *testing.T) {
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{})
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,7 @@ type testNode struct {
 func newCluster(t *testing.T, cfg node.Config, nodes int) *cluster {
 	t.Helper()
 	c := &cluster{t: t, redis: registrytest.Redis(t), tokens: &tokens{}}
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{})
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

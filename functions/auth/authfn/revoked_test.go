@@ -33,7 +33,7 @@ func (s *shelf) ListRevocations(ctx context.Context, now time.Time) ([]push.Revo
 
 func newShelf(t *testing.T) *shelf {
 	t.Helper()
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{})
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func (s *faultyStore) KeepCallbacks(ctx context.Context, entries []store.Callbac
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, clock: start, logged: &bytes.Buffer{}, reg: prometheus.NewRegistry()}
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store"), sqlitestore.Config{})
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store"), sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

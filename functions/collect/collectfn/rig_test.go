@@ -92,7 +92,7 @@ var start = time.Date(2030, 1, 31, 9, 30, 0, 0, time.UTC)
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, clock: start, chance: 0.999, refuse: make(map[push.MessageID]bool), logged: &bytes.Buffer{}}
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store"), sqlitestore.Config{})
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store"), sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package dispatchfn_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -58,7 +59,7 @@ type cluster struct {
 func newCluster(t testing.TB, cfg dispatchfn.Config, wrap func(*cluster, store.Store) dispatchfn.Store) *cluster {
 	t.Helper()
 	c := &cluster{t: t, redis: registrytest.Redis(t), prom: prometheus.NewRegistry()}
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{})
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,12 +68,14 @@ func newCluster(t testing.TB, cfg dispatchfn.Config, wrap func(*cluster, store.S
 		t.Fatal(err)
 	}
 	c.store = st
-	if c.reg, err = registry.Open(c.redis.URL(), st, registry.Config{Timeout: 5 * time.Second}); err != nil {
+	if c.reg, err = registry.Open(c.redis.URL(), st, registry.Config{Timeout: 20 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.reg.Close() })
 	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), c.reg.Now, c.prom)
 	t.Cleanup(nodes.Close)
+	// What a test does not name is long, so that a machine that stalls breaks none.
+	cfg.Deadline, cfg.PushTime, cfg.AskTime = cmp.Or(cfg.Deadline, time.Minute), cmp.Or(cfg.PushTime, time.Minute), cmp.Or(cfg.AskTime, time.Minute)
 	var used dispatchfn.Store = st
 	if wrap != nil {
 		used = wrap(c, st)

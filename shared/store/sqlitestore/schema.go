@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // schemaVersion is PRAGMA user_version of the schema below: how many steps it
@@ -161,9 +162,13 @@ var schema = [][]string{{
 	`CREATE INDEX callbacks_until ON callbacks (until)`,
 }}
 
+// prepareTime bounds [Store.Prepare] instead of the store's own deadline: to
+// index a large file of an older version takes longer than any call.
+const prepareTime = 10 * time.Minute
+
 // Prepare creates the tables, unless this or another process did, and brings
-// those of an older version up to date. A file written by a newer version of
-// this program is an error.
+// those of an older version up to date, within ten minutes. A file written by a
+// newer version of this program is an error.
 func (s *Store) Prepare(ctx context.Context) error {
 	if err := s.prepare(ctx, schemaVersion); err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
@@ -173,7 +178,7 @@ func (s *Store) Prepare(ctx context.Context) error {
 
 // prepare takes the steps of the schema that the file lacks, up to a version.
 func (s *Store) prepare(ctx context.Context, upTo int) error {
-	ctx, cancel := s.deadline(ctx)
+	ctx, cancel := context.WithTimeout(ctx, prepareTime)
 	defer cancel()
 	return s.writer.do(ctx, 1, func(t *tx) error {
 		var version int
