@@ -135,7 +135,7 @@ type testNode struct {
 func newCluster(t *testing.T, cfg node.Config, nodes int) *cluster {
 	t.Helper()
 	c := &cluster{t: t, redis: registrytest.Redis(t), tokens: &tokens{}}
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func newCluster(t *testing.T, cfg node.Config, nodes int) *cluster {
 
 func (c *cluster) registry() *registry.Registry {
 	c.t.Helper()
-	reg, err := registry.Open(c.redis.URL(), c.store, registry.Config{})
+	reg, err := registry.Open(c.redis.URL(), c.store, registry.Config{Timeout: patience})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -167,7 +167,12 @@ func (c *cluster) registry() *registry.Registry {
 	return reg
 }
 
-// start adds a node. Paces are quick unless cfg says otherwise.
+// patience is how long the tests wait for what has no time of its own: a machine
+// that is busy with others may stand still for seconds.
+const patience = time.Minute
+
+// start adds a node. Paces are quick unless cfg says otherwise, and what a busy
+// machine could miss has long.
 func (c *cluster) start(cfg node.Config) *testNode {
 	c.t.Helper()
 	var internal http.Handler
@@ -188,6 +193,12 @@ func (c *cluster) start(cfg node.Config) *testNode {
 	cfg.Sockets = sockets
 	if cfg.CloseTimeout == 0 {
 		cfg.CloseTimeout = time.Second
+	}
+	if cfg.CommandTimeout == 0 {
+		cfg.CommandTimeout = patience
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = patience
 	}
 	log := slog.New(slog.NewTextHandler(testWriter{c.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
@@ -232,16 +243,16 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// eventually waits until ok holds, looking again and again for up to 10 s.
+// eventually waits until ok holds, looking again and again.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	end := time.After(10 * time.Second)
+	end := time.After(patience)
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
 	for !ok() {
 		select {
 		case <-end:
-			t.Fatalf("waited 10 s in vain until %s", what)
+			t.Fatalf("waited %s in vain until %s", patience, what)
 		case <-look.C:
 		}
 	}

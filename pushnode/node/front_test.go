@@ -42,7 +42,7 @@ func TestOpening(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			conn.SetDeadline(time.Now().Add(patience))
 			for _, piece := range tt.pieces {
 				if _, err := io.WriteString(conn, piece); err != nil {
 					t.Fatal(err)
@@ -88,7 +88,7 @@ func TestRequestLastsAsLongAsItsHandler(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(patience))
 		fmt.Fprintf(conn, handshake, who, "X-Who: "+who+"\r\n")
 		return conn
 	}
@@ -118,7 +118,7 @@ func TestRefusedAndSending(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(patience))
 	fmt.Fprintf(conn, handshake, "bad", "")
 	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != http.StatusUnauthorized {
 		t.Fatalf("answered %+v, %v, want 401", resp, err)

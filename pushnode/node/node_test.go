@@ -263,7 +263,7 @@ func TestTokenInHandshake(t *testing.T) {
 }
 
 func TestBadInput(t *testing.T) {
-	c := newCluster(t, node.Config{ConnectTimeout: 2 * time.Second}, 1)
+	c := newCluster(t, node.Config{}, 1)
 	neighbour := dial(t, c.nodes[0], "")
 	neighbour.connect("1", "")
 	tests := map[string]struct {
@@ -277,7 +277,6 @@ func TestBadInput(t *testing.T) {
 		"bad token":                   {[]string{`{"id":1,"connect":{"token":"bad"}}`}, 3500},
 		"no token":                    {[]string{`{"id":1,"connect":{}}`}, 3500},
 		"connect twice":               {[]string{`{"id":1,"connect":{"token":"7"}}`, `{"id":2,"connect":{"token":"7"}}`}, 3501},
-		"nothing at all":              {nil, 3502},
 		"frame over the limit":        {[]string{`{"id":1,"connect":{"token":"` + strings.Repeat("x", 70<<10) + `"}}`}, 1009},
 		"brackets":                    {[]string{`{"id":1,"connect":{"data":` + strings.Repeat("[", 60_000)}, 3501},
 		"garbage when connected":      {[]string{`{"id":1,"connect":{"token":"7"}}`, `[1,2`}, 3501},
@@ -299,6 +298,14 @@ func TestBadInput(t *testing.T) {
 	c.send("#1", `"still here"`)
 	if got := neighbour.receive(1); got != `"still here"` {
 		t.Errorf("the neighbour received %s", got)
+	}
+}
+
+// TestSilentFromTheStart: who opens a connection and never says who it is loses it.
+func TestSilentFromTheStart(t *testing.T) {
+	c := newCluster(t, node.Config{ConnectTimeout: 200 * time.Millisecond}, 1)
+	if got := dial(t, c.nodes[0], "").closed(); got != 3502 {
+		t.Errorf("closed with %d, want 3502", got)
 	}
 }
 
@@ -361,7 +368,7 @@ func TestTokenEndsInFarFuture(t *testing.T) {
 	if r := a.connect("short-42", ""); !r.Expires || r.Ttl < 1<<31 {
 		t.Errorf("connect says expires %v, ttl %d, want true and more than 68 years", r.Expires, r.Ttl)
 	}
-	_ = a.ws.SetReadDeadline(time.Now().Add(10 * time.Second)) // fails on a closed connection alone
+	_ = a.ws.SetReadDeadline(time.Now().Add(patience)) // fails on a closed connection alone
 	if _, frame, err := a.ws.ReadMessage(); err != nil || string(frame) != "{}" {
 		t.Errorf("after connect comes %q, %v; want a ping, for no sweep found anything to end", frame, err)
 	}
@@ -369,18 +376,25 @@ func TestTokenEndsInFarFuture(t *testing.T) {
 
 func TestTokenEndsAndIsRefreshed(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
-	c.tokens.mu.Lock()
-	c.tokens.expires = time.Now().Add(1500 * time.Millisecond)
-	c.tokens.mu.Unlock()
-	a, b := dial(t, c.nodes[0], ""), dial(t, c.nodes[0], "")
-	for _, client := range []*wsClient{a, b} {
-		if r := client.connect("short-42", ""); !r.Expires || r.Ttl != 1 {
-			t.Errorf("connect says expires %v, ttl %d, want true, 1", r.Expires, r.Ttl)
+	var a, b *wsClient
+	for life := 1500 * time.Millisecond; b == nil; life *= 2 {
+		end := time.Now().Add(life)
+		c.tokens.mu.Lock()
+		c.tokens.expires = end
+		c.tokens.mu.Unlock()
+		a, b = dial(t, c.nodes[0], ""), dial(t, c.nodes[0], "")
+		for _, client := range []*wsClient{a, b} {
+			if r := client.connect("short-42", ""); !r.Expires || r.Ttl < 1 || r.Ttl > uint32(life/time.Second) {
+				t.Errorf("connect says expires %v, ttl %d, want true and at most %s", r.Expires, r.Ttl, life)
+			}
 		}
-	}
-	b.write(`{"id":2,"refresh":{"token":"42"}}`)
-	if r := b.reply(2); r.Refresh == nil || r.Refresh.Expires {
-		t.Errorf("refresh was answered %+v", r)
+		_ = b.ws.WriteMessage(websocket.TextMessage, []byte(`{"id":2,"refresh":{"token":"42"}}`)) // the answer tells
+		switch r, err := b.next(); {
+		case err != nil && time.Now().After(end):
+			b = nil // the machine was so busy that the token had ended before
+		case err != nil || r.Refresh == nil || r.Refresh.Expires:
+			t.Fatalf("refresh was answered %+v, %v", r, err)
+		}
 	}
 	if got := a.closed(); got != 3005 {
 		t.Errorf("closed with %d, want 3005", got)
@@ -473,8 +487,8 @@ func TestDrainEndsWithTheLastConnection(t *testing.T) {
 	}
 	select {
 	case <-stopped:
-	case <-time.After(10 * time.Second):
-		t.Error("the node still drains 10 s after its last connection has left, want it ended")
+	case <-time.After(30 * time.Second):
+		t.Error("the node still drains 30 s after its last connection has left, want it ended")
 		<-stopped
 	}
 }

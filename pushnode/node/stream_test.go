@@ -78,7 +78,7 @@ func bring(t *testing.T, ws *websocket.Conn, frame []byte) []push.BatchAnswer {
 	if err := ws.WriteMessage(websocket.BinaryMessage, frame); err != nil {
 		t.Fatal(err)
 	}
-	_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = ws.SetReadDeadline(time.Now().Add(patience))
 	_, b, err := ws.ReadMessage()
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestStreamOfNonsense(t *testing.T) {
 				kind = websocket.TextMessage
 			}
 			_ = ws.WriteMessage(kind, frame) // the other side may have closed already
-			_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = ws.SetReadDeadline(time.Now().Add(patience))
 			if _, b, err := ws.ReadMessage(); err == nil {
 				t.Errorf("the node answered %q, want the end of the stream", b)
 			}
@@ -168,7 +168,7 @@ func TestStreamEndsWithTheNode(t *testing.T) {
 	ws, _, _ := c.openStream(n.id, n.id, c.signed("a", time.Now(), push.StreamStatement(n.id)))
 	bring(t, ws, push.AppendBatch(nil, 1, &push.DeliverRequest{}))
 	n.stop()
-	_ = ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = ws.SetReadDeadline(time.Now().Add(patience))
 	if _, _, err := ws.ReadMessage(); err == nil || strings.Contains(err.Error(), "timeout") {
 		t.Errorf("after the node's end the stream reads %v, want its end", err)
 	}

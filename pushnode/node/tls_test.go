@@ -23,13 +23,13 @@ func TestTLSInTheNode(t *testing.T) {
 	known := x509.NewCertPool()
 	known.AddCert(s.Certificate())
 	open := func() *websocket.Conn {
-		d := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: known, ServerName: "example.com"}, HandshakeTimeout: 5 * time.Second}
+		d := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: known, ServerName: "example.com"}, HandshakeTimeout: patience}
 		ws, _, err := d.Dial("wss"+strings.TrimPrefix(s.URL, "https")+"/connection/websocket", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { ws.Close() })
-		_ = ws.SetReadDeadline(time.Now().Add(5 * time.Second)) // fails on a closed connection alone
+		_ = ws.SetReadDeadline(time.Now().Add(patience)) // fails on a closed connection alone
 		return ws
 	}
 

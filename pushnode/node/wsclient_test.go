@@ -75,7 +75,7 @@ func (c *wsClient) next() (*protocol.Reply, error) {
 				c.write("{}")
 			}
 		}
-		c.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.ws.SetReadDeadline(time.Now().Add(patience))
 		_, frame, err := c.ws.ReadMessage()
 		if err != nil {
 			return nil, err
