@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -19,13 +20,14 @@ func TestSlowClientIsClosedAndRecovers(t *testing.T) {
 		"it takes nothing in": {QueueBytes: 64 << 20, WriteTimeout: 200 * time.Millisecond},
 	} {
 		t.Run(why, func(t *testing.T) {
-			cfg.CloseTimeout = time.Minute
+			cfg.SlowTimeout, cfg.CloseTimeout = 5*time.Minute, 5*time.Minute
 			c := newCluster(t, cfg, 1)
 			slow, quick := dial(t, c.nodes[0], ""), dial(t, c.nodes[0], "")
 			epoch := slow.connect("42", "").Subs["#42"].Epoch
 			quick.connect("42", "")
 			big := `"` + strings.Repeat("x", 60<<10) + `"`
-			const count = 150 // 9 MB: more than the kernel's buffers take
+			slow.ws.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
+			const count = 100 // 6 MB: more than the kernel's buffers take then
 			var sent []uint64
 			for range count {
 				sent = append(sent, uint64(c.send("#42", big)))
