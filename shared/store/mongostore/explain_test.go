@@ -22,7 +22,7 @@ func TestIndexed(t *testing.T) {
 	if uri == "" {
 		t.Skip("skipped, because MONGO_URL names no server")
 	}
-	s, err := Open(uri, Config{Timeout: 30 * time.Second})
+	s, err := Open(uri, Config{Timeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

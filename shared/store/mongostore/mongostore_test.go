@@ -48,7 +48,7 @@ func namer(uri string) func() string {
 // database then.
 func open(t testing.TB, uri string) *mongostore.Store {
 	t.Helper()
-	s, err := mongostore.Open(uri, mongostore.Config{Timeout: 30 * time.Second})
+	s, err := mongostore.Open(uri, mongostore.Config{Timeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // open opens the store in path for the length of the test.
 func open(t testing.TB, path string) *sqlitestore.Store {
 	t.Helper()
-	s, err := sqlitestore.Open(path, sqlitestore.Config{Timeout: 30 * time.Second})
+	s, err := sqlitestore.Open(path, sqlitestore.Config{Timeout: 2 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
