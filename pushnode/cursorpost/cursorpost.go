@@ -62,6 +62,18 @@ func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) erro
 	return nil
 }
 
+// TouchCursors does what the contract says, through Dispatch.
+func (s *Store) TouchCursors(ctx context.Context, cursors []store.Cursor) error {
+	for len(cursors) > 0 {
+		n := min(len(cursors), maxBatch)
+		if err := s.post(ctx, store.CursorBatch{Touch: cursors[:n]}); err != nil {
+			return err
+		}
+		cursors = cursors[n:]
+	}
+	return nil
+}
+
 // Spare does what the contract says, through Dispatch.
 func (s *Store) Spare(ctx context.Context, spared []store.Spared) error {
 	for len(spared) > 0 {

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +67,16 @@ func TestCursorsGoThroughDispatch(t *testing.T) {
 	if err != nil || len(got) != count {
 		t.Fatalf("LoadCursors = %d cursors, %v, want %d", len(got), err, count)
 	}
+	at := time.Now().UTC().Truncate(time.Millisecond)
+	for i := range cursors {
+		cursors[i].UpdatedAt = at
+	}
+	if err := s.TouchCursors(ctx, cursors); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = s.LoadCursors(ctx, []store.UserDevice{{User: "42", Device: "phone"}}); err != nil || !slices.Equal(sorted(got), sorted(cursors)) {
+		t.Errorf("after touching all, LoadCursors = %d cursors, %v, want %d of %s", len(got), err, count, at)
+	}
 	if err := s.RemoveCursors(ctx, "42", "phone", []push.Channel{numbered(0), numbered(1)}); err != nil {
 		t.Fatal(err)
 	}
@@ -86,3 +98,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func numbered(i int) push.Channel { return push.Channel(fmt.Sprint("room:", i)) }
+
+func sorted(cursors []store.Cursor) []store.Cursor {
+	return slices.SortedFunc(slices.Values(cursors), func(a, b store.Cursor) int { return strings.Compare(string(a.Channel), string(b.Channel)) })
+}

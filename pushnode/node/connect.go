@@ -283,19 +283,23 @@ func (c *client) readAll(ctx context.Context, joins []*join) error {
 
 // keepNewCursors records where a device starts in channels it was never seen
 // in, before it is told: else it would start elsewhere after a page reload. If
-// it has too many cursors then, its oldest go.
+// it has too many cursors then, its oldest go. Of the others it notes that they
+// are in use, where that was not known for a while, and what they count for.
 func (c *client) keepNewCursors(ctx context.Context, joins []*join, known map[push.Channel]store.Cursor) error {
 	if c.device == "" {
 		return nil
 	}
 	var fresh []store.Cursor
+	now := c.node.now()
 	for _, j := range joins {
-		name := j.name
-		cur := store.Cursor{User: c.user, Device: c.device, Channel: name, Received: j.start, Start: j.start, UpdatedAt: c.node.now()}
-		if old, ok := known[name]; !ok {
-			fresh = append(fresh, cur)
-		} else if j.start > old.Received {
-			c.node.cursors.advance(cur) // the position it came back with is proof as well
+		cur, ok := known[j.name]
+		switch {
+		case !ok:
+			fresh = append(fresh, store.Cursor{User: c.user, Device: c.device, Channel: j.name, Received: j.start, Start: j.start, UpdatedAt: now})
+		case j.start > cur.Received || now.Sub(cur.UpdatedAt) > touchEvery:
+			cur.Received = max(cur.Received, j.start) // the position it came back with is proof as well
+			cur.UpdatedAt = now
+			c.node.cursors.advance(cur)
 		}
 	}
 	if len(fresh) == 0 {

@@ -29,6 +29,7 @@ type cursorWriter struct {
 	mu      sync.Mutex // guards what follows
 	pending map[cursorKey]store.Cursor
 	spared  []store.Spared
+	touched []store.Cursor
 }
 
 type cursorKey struct {
@@ -68,6 +69,18 @@ func (w *cursorWriter) spare(s store.Spared) {
 		return
 	}
 	w.spared = append(w.spared, s)
+}
+
+// touch notes that the device of cur is there. It never blocks, and where nothing
+// but this is known of a cursor that is gone, it stays so.
+func (w *cursorWriter) touch(cur store.Cursor) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.touched) >= maxCursors {
+		w.metrics.dropped.WithLabelValues("touch").Inc()
+		return
+	}
+	w.touched = append(w.touched, cur)
 }
 
 // remove forgets how far a device has come in channels, in what waits and in the
@@ -117,14 +130,34 @@ func (w *cursorWriter) flush(ctx context.Context) {
 			return
 		}
 	}
-	if len(batch) == 0 {
+	if len(batch) > 0 {
+		if err := w.store.AdvanceCursors(ctx, batch); err != nil {
+			w.putBack(err, batch, nil)
+			return
+		}
+		w.metrics.cursorsWritten.Add(float64(len(batch)))
+	}
+	w.flushTouched(ctx)
+}
+
+// flushTouched writes which devices are there. What could not be written waits on.
+func (w *cursorWriter) flushTouched(ctx context.Context) {
+	w.mu.Lock()
+	touched := w.touched
+	w.touched = nil
+	w.mu.Unlock()
+	if len(touched) == 0 {
 		return
 	}
-	if err := w.store.AdvanceCursors(ctx, batch); err != nil {
-		w.putBack(err, batch, nil)
+	if err := w.store.TouchCursors(ctx, touched); err != nil {
+		w.metrics.cursorFailures.Inc()
+		w.log.Warn("cursors not touched, they wait", "count", len(touched), "err", err)
+		for _, cur := range touched {
+			w.touch(cur)
+		}
 		return
 	}
-	w.metrics.cursorsWritten.Add(float64(len(batch)))
+	w.metrics.cursorsTouched.Add(float64(len(touched)))
 }
 
 func (w *cursorWriter) putBack(why error, batch []store.Cursor, spared []store.Spared) {

@@ -27,6 +27,7 @@ type metrics struct {
 	badFrames      prometheus.Counter
 	errors         prometheus.Counter
 	cursorsWritten prometheus.Counter
+	cursorsTouched prometheus.Counter
 	cursorFailures prometheus.Counter
 }
 
@@ -58,6 +59,7 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		badFrames:      counter("bad_frames_total", "Frames that were not of the protocol."),
 		errors:         counter("command_errors_total", "Commands that failed for a reason of ours."),
 		cursorsWritten: counter("cursors_written_total", "Cursors written to the store."),
+		cursorsTouched: counter("cursors_touched_total", "Cursors of connected devices that were noted to be in use."),
 		cursorFailures: counter("cursor_writes_failed_total", "Batches of cursors that the store did not take; they wait."),
 	}
 	m.connected = m.connects.WithLabelValues("ok")

@@ -193,6 +193,9 @@ func (c *client) tick(now time.Time) (due moment) {
 func (c *client) ping(now moment) {
 	c.dirty.Store(false) // before the positions are read: what comes later counts for the next ping
 	c.mu.Lock()
+	if c.touchDue(now) {
+		c.touch()
+	}
 	c.pingSent, c.pingFirst = now, now
 	c.nextPing = now.after(c.node.cfg.PingInterval)
 	if list := c.positions(); list != nil || c.passing != nil {

@@ -13,6 +13,7 @@ import (
 type CursorBatch struct {
 	Spared  []Spared         `json:"spared,omitempty"`
 	Advance []Cursor         `json:"advance,omitempty"`
+	Touch   []Cursor         `json:"touch,omitempty"`
 	Remove  []CursorsRemoved `json:"remove,omitempty"`
 }
 
@@ -33,6 +34,11 @@ func (b *CursorBatch) Write(ctx context.Context, c Cursors) error {
 	}
 	if len(b.Advance) > 0 {
 		if err := c.AdvanceCursors(ctx, b.Advance); err != nil {
+			return err
+		}
+	}
+	if len(b.Touch) > 0 {
+		if err := c.TouchCursors(ctx, b.Touch); err != nil {
 			return err
 		}
 	}

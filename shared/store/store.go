@@ -53,7 +53,7 @@ type Store interface {
 	Close() error
 }
 
-// CursorIdle is how long a cursor lives that no device has moved.
+// CursorIdle is how long a cursor lives that no device has moved or touched.
 const CursorIdle = 90 * 24 * time.Hour
 
 // Messages keeps every accepted message by its id.
@@ -289,6 +289,9 @@ type Cursors interface {
 	// what is kept, and creates cursors that are missing, 0 included. No cursor
 	// ever goes back. UpdatedAt becomes the larger of both.
 	AdvanceCursors(ctx context.Context, cursors []Cursor) error
+	// TouchCursors raises the UpdatedAt of those of cursors that exist to theirs,
+	// where that is larger. What else they say does not count, and none is created.
+	TouchCursors(ctx context.Context, cursors []Cursor) error
 	// LoadUserCursors returns the cursors of all devices of user, by device and
 	// channel, at most limit of them.
 	LoadUserCursors(ctx context.Context, user push.UserID, limit int) ([]Cursor, error)

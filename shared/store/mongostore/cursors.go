@@ -123,6 +123,28 @@ func (s *Store) advanceCursors(ctx context.Context, cursors []store.Cursor) ([]s
 	return make([]struct{}, len(cursors)), classify(err)
 }
 
+// TouchCursors raises when cursors were updated; see [store.Cursors].
+func (s *Store) TouchCursors(ctx context.Context, cursors []store.Cursor) error {
+	if len(cursors) == 0 {
+		return nil
+	}
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return fmt.Errorf("touch cursors: %w", err)
+	}
+	defer cancel()
+	updates := make([]mongo.WriteModel, len(cursors))
+	for i, c := range cursors {
+		updates[i] = mongo.NewUpdateOneModel().
+			SetFilter(bson.D{{Key: "_id", Value: cursorID(c.User, c.Device, c.Channel)}}).
+			SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "updated", Value: date(c.UpdatedAt)}}}})
+	}
+	if err := s.update(ctx, s.cursors, updates); err != nil {
+		return fmt.Errorf("touch cursors: %w", classify(err))
+	}
+	return nil
+}
+
 // RemoveCursors forgets cursors of one device; see [store.Cursors].
 func (s *Store) RemoveCursors(ctx context.Context, user push.UserID, device push.Device, channels []push.Channel) error {
 	if len(channels) == 0 {

@@ -76,6 +76,30 @@ func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) erro
 	return nil
 }
 
+// TouchCursors raises when cursors were updated; see [store.Cursors].
+func (s *Store) TouchCursors(ctx context.Context, cursors []store.Cursor) error {
+	if len(cursors) == 0 {
+		return nil
+	}
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	cursors = slices.Clone(cursors)
+	err := s.writer.do(ctx, len(cursors), func(t *tx) error {
+		for _, c := range cursors {
+			_, err := t.exec(`UPDATE cursors SET updated = ?4 WHERE user = ?1 AND device = ?2 AND channel = ?3 AND updated < ?4`,
+				string(c.User), string(c.Device), string(c.Channel), millis(c.UpdatedAt))
+			if err != nil {
+				return fmt.Errorf("user %s, channel %s: %w", c.User, c.Channel, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("touch cursors: %w", err)
+	}
+	return nil
+}
+
 // RemoveCursors forgets cursors of one device; see [store.Cursors].
 func (s *Store) RemoveCursors(ctx context.Context, user push.UserID, device push.Device, channels []push.Channel) error {
 	if len(channels) == 0 {

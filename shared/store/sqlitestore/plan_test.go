@@ -37,6 +37,7 @@ func TestQueryPlans(t *testing.T) {
 		"ClaimOutbox":     second(s.ClaimOutbox(ctx, time.Now(), time.Now(), 1)),
 		"ConfirmOutbox":   s.ConfirmOutbox(ctx, []push.MessageID{"m"}),
 		"AdvanceCursors":  s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}}),
+		"TouchCursors":    s.TouchCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c", UpdatedAt: time.Now()}}),
 		"LoadCursors":     second(s.LoadCursors(ctx, []store.UserDevice{{User: "u", Device: "d"}})),
 		"RemoveCursors":   s.RemoveCursors(ctx, "u", "d", []push.Channel{"c"}),
 		"CancelOutbox":    second(s.CancelOutbox(ctx, "m", time.Now(), time.Now())),

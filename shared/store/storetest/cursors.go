@@ -17,6 +17,7 @@ var cursorTests = []test{
 	{"cursors/of one device", testCursorDevice},
 	{"cursors/remove", testCursorRemove},
 	{"cursors/many", testCursorMany},
+	{"cursors/touch", testCursorTouch},
 }
 
 // cursors returns one device's cursors by channel.
@@ -178,6 +179,51 @@ func testCursorMany(t *testing.T, s store.Store) {
 				t.Fatalf("cursor %d came back as %+v, want %+v", i, got[c.Channel], c)
 			}
 			all[i].Received++
+		}
+	}
+}
+
+func testCursorTouch(t *testing.T, s store.Store) {
+	was := store.Cursor{User: "42", Device: "phone", Channel: "#42", Received: 20, Acknowledged: 10, Start: 5, UpdatedAt: base}
+	other := was
+	other.Device = "tablet"
+	check(t, s.AdvanceCursors(t.Context(), []store.Cursor{was, other}))
+	for _, step := range []struct {
+		name     string
+		at, want time.Duration
+	}{{"later", time.Hour, time.Hour}, {"earlier", time.Minute, time.Hour}, {"later again", 2*time.Hour + time.Millisecond, 2*time.Hour + time.Millisecond}} {
+		touch, missing := store.Cursor{User: "42", Device: "phone", Channel: "#42", Received: 99, Acknowledged: 99, Start: 99}, was
+		missing.Channel = "all"
+		touch.UpdatedAt, missing.UpdatedAt = base.Add(step.at), base.Add(step.at)
+		check(t, s.TouchCursors(t.Context(), []store.Cursor{missing, touch, touch}))
+		was.UpdatedAt = base.Add(step.want)
+		if got := cursors(t, s, "42", "phone"); len(got) != 1 || got["#42"] != was {
+			t.Errorf("touched %s: %+v, want %+v alone", step.name, got, was)
+		}
+	}
+	if got := cursors(t, s, "42", "tablet"); got["#42"] != other {
+		t.Errorf("the other device's cursor became %+v, want %+v", got["#42"], other)
+	}
+	check(t, s.RemoveCursors(t.Context(), "42", "phone", []push.Channel{"#42"}))
+	check(t, s.TouchCursors(t.Context(), []store.Cursor{was}))
+	if got := cursors(t, s, "42", "phone"); len(got) != 0 {
+		t.Errorf("a touch brought back what was removed: %+v", got)
+	}
+	var many []store.Cursor
+	for i, name := range append(oddNames, make([]string, 130)...) {
+		if name == "" {
+			name = fmt.Sprint("c", i)
+		}
+		many = append(many, store.Cursor{User: push.UserID(name), Device: "d", Channel: push.Channel(name), UpdatedAt: base})
+	}
+	check(t, s.AdvanceCursors(t.Context(), many))
+	for i := range many {
+		many[i].UpdatedAt = base.Add(time.Duration(i+1) * time.Second)
+	}
+	check(t, s.TouchCursors(t.Context(), many))
+	for _, c := range many {
+		if got := cursors(t, s, c.User, c.Device); got[c.Channel] != c {
+			t.Errorf("of many that were touched one became %+v, want %+v", got[c.Channel], c)
 		}
 	}
 }

@@ -125,6 +125,9 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		"AdvanceCursors": func(ctx context.Context) error {
 			return s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
 		},
+		"TouchCursors": func(ctx context.Context) error {
+			return s.TouchCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
+		},
 		"RemoveCursors": func(ctx context.Context) error { return s.RemoveCursors(ctx, "u", "d", []push.Channel{"c"}) },
 		"Places":        func(ctx context.Context) error { return second(s.Places(ctx, "m", []push.Channel{"c"})) },
 		"CancelOutbox":  func(ctx context.Context) error { return second(s.CancelOutbox(ctx, "m", base, base)) },

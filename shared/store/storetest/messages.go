@@ -205,6 +205,7 @@ func testNoRecords(t *testing.T, s store.Store) {
 	check(t, s.ConfirmOutbox(t.Context(), nil))
 	check(t, s.RetryOutbox(t.Context(), nil))
 	check(t, s.AdvanceCursors(t.Context(), nil))
+	check(t, s.TouchCursors(t.Context(), nil))
 	check(t, s.RemoveCursors(t.Context(), "u", "d", nil))
 	check(t, s.ParkOutbox(t.Context(), nil))
 	check(t, s.Spare(t.Context(), nil))
