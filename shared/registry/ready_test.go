@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"testing"
-	"time"
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
@@ -21,7 +20,7 @@ func TestReady(t *testing.T) {
 		"allkeys-lru":  {"allkeys-lru", true},
 	}
 	s := registrytest.Redis(t)
-	b := newBench(t, s, registry.Config{Timeout: 300 * time.Millisecond})
+	b := newBench(t, s, registry.Config{})
 	if s.Mini() == nil {
 		for name, tt := range tests {
 			t.Run(name, func(t *testing.T) {
