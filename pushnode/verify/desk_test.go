@@ -75,7 +75,7 @@ func verifyAll(t *testing.T, v *Verifier, tokens ...string) <-chan outcomeOf {
 // waitOpen waits until n questions have no answer.
 func waitOpen(t *testing.T, v *Verifier, n int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		v.desk.mu.Lock()
 		open := len(v.desk.byName)
 		v.desk.mu.Unlock()
@@ -287,7 +287,7 @@ func TestAuthWithoutBatches(t *testing.T) {
 // each fails when its own time is over, whatever the request does.
 func TestDeadlineInABatch(t *testing.T) {
 	a := newAuth(t)
-	v, _ := newVerifier(t, Config{Deadline: 100 * time.Millisecond, Parallel: 1}, a)
+	v, _ := newVerifier(t, Config{Deadline: time.Second, Parallel: 1}, a)
 	hold := make(chan struct{})
 	defer close(hold)
 	a.set(func(http.ResponseWriter, *http.Request) { <-hold })
@@ -299,8 +299,8 @@ func TestDeadlineInABatch(t *testing.T) {
 			t.Errorf("Verify(%q) = %v, want ErrUnavailable", o.token, o.err)
 		}
 	}
-	if took := time.Since(begin); took < 100*time.Millisecond || took > time.Second {
-		t.Errorf("it took %s, want 100 ms", took)
+	if took := time.Since(begin); took < time.Second || took > 10*time.Second {
+		t.Errorf("it took %s, want 1 s, and not a second for each", took)
 	}
 }
 

@@ -203,6 +203,7 @@ func TestFunctionThatFails(t *testing.T) {
 	tests := map[string]struct {
 		answer func(http.ResponseWriter, *http.Request, push.DispatchRequest)
 		events *serve.Events // instead
+		cfg    Config
 		want   error
 	}{
 		"one refused": {answer: func(w http.ResponseWriter, _ *http.Request, req push.DispatchRequest) {
@@ -214,7 +215,7 @@ func TestFunctionThatFails(t *testing.T) {
 		"panics":            {answer: func(http.ResponseWriter, *http.Request, push.DispatchRequest) { panic("boom") }, want: push.NewProblem(push.CodeInternal, "")},
 		"knows no requests": {events: &serve.Events{}, want: ErrFunction},
 		"does not answer": {answer: func(_ http.ResponseWriter, r *http.Request, _ push.DispatchRequest) { <-r.Context().Done() },
-			want: ErrTimeout},
+			cfg: Config{Deadline: 300 * time.Millisecond}, want: ErrTimeout},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -222,7 +223,7 @@ func TestFunctionThatFails(t *testing.T) {
 			if tt.events != nil {
 				s.events = *tt.events
 			}
-			errs := newClient(t, urls["lambda"], Config{Deadline: 300 * time.Millisecond}).HandOff(t.Context(), messages(1, `1`), false)
+			errs := newClient(t, urls["lambda"], tt.cfg).HandOff(t.Context(), messages(1, `1`), false)
 			if p, ok := tt.want.(*push.Problem); ok {
 				if q, ok := errors.AsType[*push.Problem](errs[0]); !ok || q.Code != p.Code {
 					t.Errorf("HandOff = %v, want a problem %s", errs[0], p.Code)

@@ -189,20 +189,27 @@ func TestHalfDeadStreamIsDropped(t *testing.T) {
 	t.Cleanup(func() { close(hang) })
 	c := client(t, secretA)
 	waiting := make(chan error, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		_, err := c.Deliver(ctx, p.id, to("first"))
-		waiting <- err
-	}()
-	<-hangs
-	if _, err := c.Deliver(t.Context(), p.id, to("second")); err != nil || p.requests.Load() != 1 {
-		t.Errorf("behind the one that hangs: %v after %d requests, want it to go as a request", err, p.requests.Load())
+	for left, there := 500*time.Millisecond, false; !there; left *= 2 {
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), left)
+			defer cancel()
+			_, err := c.Deliver(ctx, p.id, to("first"))
+			waiting <- err
+		}()
+		select {
+		case <-hangs:
+			there = true
+		case <-waiting: // its time was over before it was on the stream
+		}
+	}
+	opened, requests := p.opened.Load(), p.requests.Load()
+	if _, err := c.Deliver(t.Context(), p.id, to("second")); err != nil || p.requests.Load() != requests+1 {
+		t.Errorf("behind the one that hangs: %v after %d requests, want it to go as a request", err, p.requests.Load()-requests)
 	}
 	if err := <-waiting; !errors.Is(err, ErrTimeout) {
 		t.Errorf("the one that hangs: %v, want %v", err, ErrTimeout)
 	}
-	if _, err := c.Deliver(t.Context(), p.id, to("third")); err != nil || p.opened.Load() != 2 || p.requests.Load() != 1 {
+	if _, err := c.Deliver(t.Context(), p.id, to("third")); err != nil || p.opened.Load() != opened+1 || p.requests.Load() != requests+1 {
 		t.Errorf("afterwards: %v, %d streams opened, %d requests; want a new stream", err, p.opened.Load(), p.requests.Load())
 	}
 }

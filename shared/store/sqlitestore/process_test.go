@@ -139,7 +139,7 @@ func TestProcesses(t *testing.T) {
 		})
 	}
 	for i := range 50 {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		if _, err := s.InsertMessages(ctx, []store.Record{lasting(fmt.Sprint("mine-", i))}); err != nil {
 			t.Errorf("write %d beside two other processes: %v", i, err)
 		}
