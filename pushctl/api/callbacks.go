@@ -27,7 +27,7 @@ type ParkedCallback struct {
 // Callbacks lists the callbacks that are parked; next is that of the page before,
 // or empty.
 func (c *Client) Callbacks(ctx context.Context, next string) (Answer[CallbackPage], error) {
-	return do[CallbackPage](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/callbacks" + query("next", next)})
+	return do[CallbackPage](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/callbacks" + query("next", next), has: []string{"callbacks"}})
 }
 
 // ReplayCallback has the parked callback of a message tried again.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -145,8 +146,9 @@ type call struct {
 	body   []byte // nil: none
 	open   bool   // needs no API key, and gets none
 
-	patient bool // the answer comes bit by bit: it may take longPatience
-	silent  bool // success is 204 and nothing else
+	has     []string // one of these fields the answer has, or each element of a list
+	patient bool     // the answer comes bit by bit: it may take longPatience
+	silent  bool     // success is 204 and nothing else
 }
 
 // longPatience is how long an answer may take that comes bit by bit, some 20 s
@@ -179,11 +181,8 @@ func do[T any](ctx context.Context, c *Client, k call) (Answer[T], error) {
 	if k.silent && res.StatusCode == http.StatusNoContent {
 		return a, nil
 	}
-	if err := json.Unmarshal(raw, &a.Value); err != nil || k.silent {
-		return a, fault
-	}
-	if v, ok := any(a.Value).(interface{ empty() bool }); ok && v.empty() {
-		return a, fault // JSON, but not of ours
+	if err := json.Unmarshal(raw, &a.Value); err != nil || k.silent || !has(raw, k.has...) {
+		return a, fault // it may be JSON, but is not of ours
 	}
 	return a, nil
 }
@@ -257,6 +256,28 @@ type endingBody struct {
 func (b *endingBody) Close() error {
 	defer b.end()
 	return b.ReadCloser.Close()
+}
+
+// has reports whether raw is an object in which one of fields is neither missing
+// nor null nor "", or a list of such objects.
+func has(raw []byte, fields ...string) bool {
+	list := make([]map[string]json.RawMessage, 1)
+	var into any = &list[0]
+	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("[")) {
+		into = &list
+	}
+	if json.Unmarshal(raw, into) != nil {
+		return false
+	}
+	for _, object := range list {
+		if !slices.ContainsFunc(fields, func(field string) bool {
+			value := string(object[field])
+			return value != "" && value != "null" && value != `""`
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // decodeProblem returns the problem that an error answer holds, nil if it is

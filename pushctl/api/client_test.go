@@ -35,7 +35,9 @@ func answering(t *testing.T, answer http.HandlerFunc) (*Client, func() *http.Req
 }
 
 func TestRequests(t *testing.T) {
-	c, last := answering(t, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`{"token":"t"}`)) })
+	c, last := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"id":"i","parked":[],"user":"u","closed":0,"name":"s","token":"t"}`))
+	})
 	const odd = "a/b c?d#e%ü"
 	const escaped = "a%2Fb%20c%3Fd%23e%25%C3%BC"
 	tests := map[string]struct {
@@ -148,35 +150,75 @@ func TestErrors(t *testing.T) {
 }
 
 // TestSaysNothing: what anything before Collect answers instead of it is no
-// success of an order.
+// success.
 func TestSaysNothing(t *testing.T) {
-	orders := map[string]func(context.Context, *Client) error{
-		"send":   func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, Message{}); return err },
-		"token":  func(ctx context.Context, c *Client) error { _, err := c.Token(ctx, Grant{}); return err },
-		"remove": func(ctx context.Context, c *Client) error { return c.RemoveSource(ctx, "s") },
-	}
-	answers := map[string]struct {
+	tests := map[string]struct {
+		do     func(context.Context, *Client) error
 		status int
-		body   string
-		taken  string // the order that it is the answer to
+		answer string // that says that it is done
 	}{
-		"no content": {204, "", "remove"}, "nothing": {200, "", ""}, "null": {200, "null", ""}, "an object": {200, "{}", ""},
-		"an id": {202, `{"id":"k/1"}`, "send"}, "a token": {200, `{"token":"t"}`, "token"},
+		"send": {func(ctx context.Context, c *Client) error { _, err := c.Send(ctx, Message{}); return err }, 202, `{"id":"k/1"}`},
+		"send all": {func(ctx context.Context, c *Client) error { _, err := c.SendAll(ctx, nil); return err }, 202,
+			`[{"id":"k/1"},{"code":"bad_json","detail":"x"}]`},
+		"message":       {func(ctx context.Context, c *Client) error { _, err := c.Message(ctx, "i", ""); return err }, 200, `{"id":"k/1"}`},
+		"cancel":        {func(ctx context.Context, c *Client) error { _, err := c.Cancel(ctx, "i"); return err }, 200, `{"id":"k/1"}`},
+		"parked":        {func(ctx context.Context, c *Client) error { _, err := c.Parked(ctx, ""); return err }, 200, `{"parked":[]}`},
+		"replay parked": {func(ctx context.Context, c *Client) error { _, err := c.ReplayParked(ctx, "i"); return err }, 202, `{"id":"k/1"}`},
+		"discard":       {func(ctx context.Context, c *Client) error { _, err := c.DiscardParked(ctx, "i"); return err }, 200, `{"id":"k/1"}`},
+		"user":          {func(ctx context.Context, c *Client) error { _, err := c.User(ctx, "u"); return err }, 200, `{"user":"u"}`},
+		"kick":          {func(ctx context.Context, c *Client) error { _, err := c.Kick(ctx, "u", ""); return err }, 200, `{"closed":0}`},
+		"revoke":        {func(ctx context.Context, c *Client) error { _, err := c.Revoke(ctx, Revocation{}); return err }, 200, `{"closed":0}`},
+		"nodes":         {func(ctx context.Context, c *Client) error { _, err := c.Nodes(ctx); return err }, 200, `{"nodes":[]}`},
+		"token":         {func(ctx context.Context, c *Client) error { _, err := c.Token(ctx, Grant{}); return err }, 201, `{"token":"t"}`},
+		"sources":       {func(ctx context.Context, c *Client) error { _, err := c.Sources(ctx); return err }, 200, `{"sources":[]}`},
+		"source":        {func(ctx context.Context, c *Client) error { _, err := c.Source(ctx, "s"); return err }, 200, `{"name":"s"}`},
+		"put":           {func(ctx context.Context, c *Client) error { _, err := c.PutSource(ctx, "s", []byte("x")); return err }, 200, `{"name":"s"}`},
+		"remove":        {func(ctx context.Context, c *Client) error { return c.RemoveSource(ctx, "s") }, 204, ""},
+		"deliveries":    {func(ctx context.Context, c *Client) error { _, err := c.Deliveries(ctx, DeliveriesQuery{}); return err }, 200, `{"deliveries":[]}`},
+		"delivery":      {func(ctx context.Context, c *Client) error { _, err := c.Delivery(ctx, "s", "i"); return err }, 200, `{"id":"i"}`},
+		"replay one": {func(ctx context.Context, c *Client) error {
+			_, err := c.ReplayDelivery(ctx, "s", "i", false)
+			return err
+		}, 202, `{"delivery":"i"}`},
+		"replay": {func(ctx context.Context, c *Client) error {
+			_, err := c.Replay(ctx, "s", Range{}, untold[Replayed])
+			return err
+		}, 200, `{"summary":{}}`},
+		"dry run": {func(ctx context.Context, c *Client) error {
+			_, err := c.DryRun(ctx, "s", Range{}, untold[DryRun])
+			return err
+		}, 200, `{"summary":{}}`},
+		"callbacks":        {func(ctx context.Context, c *Client) error { _, err := c.Callbacks(ctx, ""); return err }, 200, `{"callbacks":[]}`},
+		"replay callback":  {func(ctx context.Context, c *Client) error { _, err := c.ReplayCallback(ctx, "i"); return err }, 204, ""},
+		"discard callback": {func(ctx context.Context, c *Client) error { _, err := c.DiscardCallback(ctx, "i"); return err }, 204, ""},
 	}
-	for name, tt := range answers {
+	foreign := map[string]string{
+		"nothing": "", "null": "null", "an empty object": "{}", "a page": "<html>", "another's": `{"status":"ok"}`,
+		"a list of nothing": `[{}]`, "null fields": `{"id":null,"user":"","closed":null}`,
+	}
+	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			status, body := tt.status, tt.answer
 			c, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(tt.status)
-				w.Write([]byte(tt.body))
+				w.WriteHeader(status)
+				w.Write([]byte(body))
 			})
-			for order, do := range orders {
-				if err := do(t.Context(), c); (err == nil) != (tt.taken == order) {
-					t.Errorf("%s answered with %d %q = %v, want an error: %v", order, tt.status, tt.body, err, tt.taken != order)
+			if err := tt.do(t.Context(), c); err != nil {
+				t.Errorf("answered with %d %q = %v", status, body, err)
+			}
+			status = http.StatusOK
+			for what, answer := range foreign {
+				body = answer
+				if err := tt.do(t.Context(), c); err == nil {
+					t.Errorf("answered with %s, %q, it is taken for done", what, body)
 				}
 			}
 		})
 	}
 }
+
+// untold takes what a list has without looking.
+func untold[T any](Item[T]) error { return nil }
 
 func TestReady(t *testing.T) {
 	tests := map[string]struct {
@@ -188,6 +230,7 @@ func TestReady(t *testing.T) {
 		"ready":       {200, "ok", true, ""},
 		"not ready":   {503, `{"code":"unavailable","detail":"not ready: redis"}`, false, "not ready: redis"},
 		"not a probe": {404, "", false, "404 Not Found"},
+		"a web page":  {200, "<html>", false, "answered by something else than pushcluster"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

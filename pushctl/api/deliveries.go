@@ -77,12 +77,12 @@ func (c *Client) Deliveries(ctx context.Context, q DeliveriesQuery) (Answer[Deli
 		limit = strconv.Itoa(q.Limit)
 	}
 	path := sourcePath(q.Source) + "/deliveries" + query("outcome", q.Outcome, "before", q.Before, "limit", limit)
-	return do[DeliveryPage](ctx, c, call{to: c.collect(), method: "GET", path: path})
+	return do[DeliveryPage](ctx, c, call{to: c.collect(), method: "GET", path: path, has: []string{"deliveries"}})
 }
 
 // Delivery asks for all that is kept of one delivery.
 func (c *Client) Delivery(ctx context.Context, source, id string) (Answer[Delivery], error) {
-	return do[Delivery](ctx, c, call{to: c.collect(), method: "GET", path: deliveryPath(source, id)})
+	return do[Delivery](ctx, c, call{to: c.collect(), method: "GET", path: deliveryPath(source, id), has: []string{"id"}})
 }
 
 // A Replayed is what a replay made of one delivery.
@@ -101,7 +101,7 @@ func (c *Client) ReplayDelivery(ctx context.Context, source, id string, again bo
 	body := encode(struct {
 		Again bool `json:"again"`
 	}{again})
-	return do[Replayed](ctx, c, call{to: c.collect(), method: "POST", path: deliveryPath(source, id) + "/replay", body: body})
+	return do[Replayed](ctx, c, call{to: c.collect(), method: "POST", path: deliveryPath(source, id) + "/replay", has: []string{"delivery"}, body: body})
 }
 
 // A Range is which deliveries an order is about, the oldest first, and for a dry
@@ -225,6 +225,9 @@ func decodeLine[T any](line []byte) (item Item[T], sum *Summary, err error) {
 	}
 	if last.Summary != nil {
 		return item, last.Summary, nil
+	}
+	if !has(line, "delivery") {
+		return item, nil, errors.New("the line is about no delivery")
 	}
 	return item, nil, json.Unmarshal(line, &item)
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -28,8 +29,10 @@ func (c *Client) Ready(ctx context.Context, name, base string) Health {
 		raw, err = io.ReadAll(io.LimitReader(res.Body, 64<<10))
 		switch p := decodeProblem(raw); {
 		case err != nil:
-		case res.StatusCode == http.StatusOK:
+		case res.StatusCode == http.StatusOK && string(bytes.TrimSpace(raw)) == "ok":
 			h.Ready = true
+		case res.StatusCode == http.StatusOK:
+			err = errors.New("answered by something else than pushcluster")
 		case p != nil:
 			err = errors.New(p.Detail)
 		default:

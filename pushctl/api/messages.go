@@ -27,21 +27,18 @@ type Accepted struct {
 	Detail string         `json:"detail"`
 }
 
-// empty reports whether it is no answer to one message.
-func (a Accepted) empty() bool { return a.ID == "" }
-
 // Repeated reports whether an answer says that the same had been accepted
 // before.
 func Repeated(h http.Header) bool { return h.Get("Idempotent-Replayed") == "true" }
 
 // Send sends one message.
 func (c *Client) Send(ctx context.Context, m Message) (Answer[Accepted], error) {
-	return do[Accepted](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/messages", body: encode(m)})
+	return do[Accepted](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/messages", has: []string{"id"}, body: encode(m)})
 }
 
 // SendAll sends an array of messages, as it is; there is an answer for each.
 func (c *Client) SendAll(ctx context.Context, array []byte) (Answer[[]Item[Accepted]], error) {
-	return do[[]Item[Accepted]](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/messages", body: array})
+	return do[[]Item[Accepted]](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/messages", has: []string{"id", "code"}, body: array})
 }
 
 // A MessageState is one page of what is known of a message.
@@ -68,7 +65,7 @@ type MessageState struct {
 // Message asks what became of a message; next is that of the page before, or
 // empty.
 func (c *Client) Message(ctx context.Context, id, next string) (Answer[MessageState], error) {
-	return do[MessageState](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/messages/" + segment(id) + query("next", next)})
+	return do[MessageState](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/messages/" + segment(id) + query("next", next), has: []string{"id"}})
 }
 
 // A Changed says what an order made of a message.
@@ -79,7 +76,7 @@ type Changed struct {
 
 // Cancel takes a scheduled message back.
 func (c *Client) Cancel(ctx context.Context, id string) (Answer[Changed], error) {
-	return do[Changed](ctx, c, call{to: c.collect(), method: "DELETE", path: "/v1/messages/" + segment(id)})
+	return do[Changed](ctx, c, call{to: c.collect(), method: "DELETE", path: "/v1/messages/" + segment(id), has: []string{"id"}})
 }
 
 // A ParkedPage is one page of what could not be delivered.
@@ -99,15 +96,15 @@ type Parked struct {
 // Parked lists what could not be delivered; next is that of the page before, or
 // empty.
 func (c *Client) Parked(ctx context.Context, next string) (Answer[ParkedPage], error) {
-	return do[ParkedPage](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/parked" + query("next", next)})
+	return do[ParkedPage](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/parked" + query("next", next), has: []string{"parked"}})
 }
 
 // ReplayParked has a parked message tried again.
 func (c *Client) ReplayParked(ctx context.Context, id string) (Answer[Changed], error) {
-	return do[Changed](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/parked/" + segment(id) + "/replay"})
+	return do[Changed](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/parked/" + segment(id) + "/replay", has: []string{"id"}})
 }
 
 // DiscardParked gives a parked message up.
 func (c *Client) DiscardParked(ctx context.Context, id string) (Answer[Changed], error) {
-	return do[Changed](ctx, c, call{to: c.collect(), method: "DELETE", path: "/v1/parked/" + segment(id)})
+	return do[Changed](ctx, c, call{to: c.collect(), method: "DELETE", path: "/v1/parked/" + segment(id), has: []string{"id"}})
 }

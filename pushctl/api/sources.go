@@ -49,17 +49,17 @@ type Rule struct {
 
 // Sources lists the sources in force.
 func (c *Client) Sources(ctx context.Context) (Answer[SourceList], error) {
-	return do[SourceList](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/sources"})
+	return do[SourceList](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/sources", has: []string{"sources"}})
 }
 
 // Source asks for one source.
 func (c *Client) Source(ctx context.Context, name string) (Answer[Source], error) {
-	return do[Source](ctx, c, call{to: c.collect(), method: "GET", path: sourcePath(name)})
+	return do[Source](ctx, c, call{to: c.collect(), method: "GET", path: sourcePath(name), has: []string{"name"}})
 }
 
 // PutSource adds or replaces a source; definition is YAML or JSON.
 func (c *Client) PutSource(ctx context.Context, name string, definition []byte) (Answer[Source], error) {
-	return do[Source](ctx, c, call{to: c.collect(), method: "PUT", path: sourcePath(name), body: definition})
+	return do[Source](ctx, c, call{to: c.collect(), method: "PUT", path: sourcePath(name), has: []string{"name"}, body: definition})
 }
 
 // RemoveSource removes a source from the store.

@@ -26,13 +26,13 @@ type UserState struct {
 
 // User asks who is connected, and how far each device has come.
 func (c *Client) User(ctx context.Context, user string) (Answer[UserState], error) {
-	return do[UserState](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/users/" + segment(user)})
+	return do[UserState](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/users/" + segment(user), has: []string{"user"}})
 }
 
 // Kick closes a user's connections; device may be empty.
 func (c *Client) Kick(ctx context.Context, user, device string) (Answer[push.DisconnectAnswer], error) {
 	path := "/v1/users/" + segment(user) + "/connections" + query("device", device)
-	return do[push.DisconnectAnswer](ctx, c, call{to: c.collect(), method: "DELETE", path: path})
+	return do[push.DisconnectAnswer](ctx, c, call{to: c.collect(), method: "DELETE", path: path, has: []string{"closed"}})
 }
 
 // A Revocation has tokens count no more: those of User, or the one of TokenID.
@@ -44,7 +44,7 @@ type Revocation struct {
 
 // Revoke has tokens count no more, and closes what they opened.
 func (c *Client) Revoke(ctx context.Context, r Revocation) (Answer[push.DisconnectAnswer], error) {
-	return do[push.DisconnectAnswer](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/revocations", body: encode(r)})
+	return do[push.DisconnectAnswer](ctx, c, call{to: c.collect(), method: "POST", path: "/v1/revocations", has: []string{"closed"}, body: encode(r)})
 }
 
 // A NodeList lists nodes.
@@ -54,7 +54,7 @@ type NodeList struct {
 
 // Nodes lists the push nodes that are alive.
 func (c *Client) Nodes(ctx context.Context) (Answer[NodeList], error) {
-	return do[NodeList](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/nodes"})
+	return do[NodeList](ctx, c, call{to: c.collect(), method: "GET", path: "/v1/nodes", has: []string{"nodes"}})
 }
 
 // A Grant is what a token is to say. Empty fields are left out.
@@ -72,9 +72,7 @@ type Token struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-func (t Token) empty() bool { return t.Token == "" }
-
 // Token has Auth mint a token.
 func (c *Client) Token(ctx context.Context, g Grant) (Answer[Token], error) {
-	return do[Token](ctx, c, call{to: c.auth(), method: "POST", path: "/v1/tokens", body: encode(g)})
+	return do[Token](ctx, c, call{to: c.auth(), method: "POST", path: "/v1/tokens", has: []string{"token"}, body: encode(g)})
 }

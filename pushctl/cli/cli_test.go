@@ -99,6 +99,28 @@ func TestMainNamesTheCommand(t *testing.T) {
 	}
 }
 
+// A stack.json that somebody names is there; the one that nobody names need not be.
+func TestMainNamesTheStack(t *testing.T) {
+	for _, name := range []string{"PUSHCLUSTER_URL", "COLLECT_URL", "AUTH_URL", "NODE_URL", "PUSHCLUSTER_KEY"} {
+		t.Setenv(name, "")
+	}
+	t.Chdir(t.TempDir())
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"named": {[]string{"nodes", "--stack", "other/stack.json"}, "pushctl: open other/stack.json: "},
+		"none":  {[]string{"nodes"}, "pushctl: Collect cannot be asked: its URL is not known\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			if code := Main(t.Context(), tt.args, strings.NewReader(""), io.Discard, &stderr); code != exitFailed || !strings.HasPrefix(stderr.String(), tt.want) {
+				t.Errorf("Main(%q) = %d and says %q, want %d and %q", tt.args, code, &stderr, exitFailed, tt.want)
+			}
+		})
+	}
+}
+
 // An interrupt ends what waits for a stdin that says nothing.
 func TestMainInterrupted(t *testing.T) {
 	for name, args := range map[string][]string{

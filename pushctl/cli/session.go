@@ -58,10 +58,14 @@ type facts struct {
 	APIKey string `json:"api_key"`
 }
 
-// readFacts returns what the file at path says, nil if there is none.
+// defaultStack is where make run writes, in its directory.
+const defaultStack = ".local/stack.json"
+
+// readFacts returns what the file at path says, nil if there is none where nobody
+// named one.
 func readFacts(path string) (*facts, error) {
 	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && path == defaultStack {
 		return nil, nil
 	}
 	if err != nil {
