@@ -61,6 +61,7 @@ type client struct {
 	pingFirst moment // when the last ping went out, for the once-a-second rule
 	ended     bool
 	greeted   bool // the reply to connect is queued, and news may follow it
+	changing  bool // it is somebody's turn to change subs
 
 	connected atomic.Bool // the connect command succeeded
 }
@@ -71,6 +72,7 @@ type passing struct {
 	hello     push.Identity // whom the handshake's token named; zero without one, and after connect
 	greeting  chan struct{} // closed when greeted; nil: nobody waits
 	recovery  chan struct{} // holds a token while a recovery reads and writes a page
+	line      *waiter       // the first of those who wait to change subs
 	noted     []noted       // with the ping that is outstanding
 	refusedAt moment        // when connect was answered with an error; 0: it was not
 }
@@ -87,7 +89,7 @@ func (c *client) pass() *passing {
 // c.mu is held.
 func (c *client) passed() {
 	p := c.passing
-	if p != nil && c.connected.Load() && p.greeting == nil && p.recovery == nil && p.noted == nil && p.refusedAt == 0 {
+	if p != nil && c.connected.Load() && p.greeting == nil && p.recovery == nil && p.line == nil && p.noted == nil && p.refusedAt == 0 {
 		c.passing = nil
 	}
 }

@@ -260,7 +260,7 @@ func (c *client) joinAll(ctx context.Context, a *arrival, channels []push.Channe
 	}
 	if err != nil {
 		for _, j := range a.all {
-			c.leave(j.name)
+			c.undo(j)
 		}
 	}
 	return err

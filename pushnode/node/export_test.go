@@ -14,3 +14,18 @@ func (n *Node) CountFreed(freed *atomic.Int64) {
 		runtime.AddCleanup(c, func(f *atomic.Int64) { f.Add(1) }, freed)
 	}
 }
+
+// InLine returns how many wait to change what a client follows.
+func (n *Node) InLine() int {
+	count := 0
+	for _, c := range n.allClients() {
+		c.mu.Lock()
+		if c.passing != nil {
+			for w := c.passing.line; w != nil; w = w.next {
+				count++
+			}
+		}
+		c.mu.Unlock()
+	}
+	return count
+}

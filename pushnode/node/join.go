@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/centrifugal/protocol"
@@ -243,9 +244,19 @@ func (c *client) recoverPage(sub *hub.Subscription) (pause, goOn bool) {
 // inbox.
 const unsettledPause = 250 * time.Millisecond
 
-// leave ends the client's subscription to name, where there is one.
-func (c *client) leave(name push.Channel) {
-	if sub := c.unfollow(name); sub != nil {
+// leave ends the client's subscription to name and reports whether there was one.
+func (c *client) leave(name push.Channel) bool {
+	sub := c.unfollow(name)
+	if sub != nil {
 		c.node.unsubscribe(sub)
 	}
+	return sub != nil
+}
+
+// undo ends a join that failed: it, and not another of the same channel.
+func (c *client) undo(j *join) {
+	c.mu.Lock()
+	c.subs = slices.DeleteFunc(c.subs, func(f following) bool { return f.sub == j.sub })
+	c.mu.Unlock()
+	c.node.unsubscribe(j.sub)
 }

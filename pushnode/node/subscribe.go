@@ -8,7 +8,6 @@ import (
 
 	"github.com/centrifugal/protocol"
 
-	"pushcluster/pushnode/hub"
 	"pushcluster/pushnode/verify"
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
@@ -31,6 +30,11 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 	case req.Tf != nil || name.Check() != nil:
 		return errBadRequest
 	}
+	t := c.lineUp()
+	if err := t.await(ctx); err != nil {
+		return err
+	}
+	defer t.over()
 	c.mu.Lock()
 	topics, have, own := c.rights.topics(), c.following(name) != nil, 0
 	for _, f := range c.subs {
@@ -66,9 +70,7 @@ func (c *client) subscribe(ctx context.Context, cmd *protocol.Command) error {
 		err = c.keepNewCursors(ctx, []*join{j}, cursors)
 	}
 	if err != nil {
-		if !errors.Is(err, errAlreadySubscribed) {
-			c.leave(name)
-		}
+		c.undo(j)
 		return err
 	}
 	c.reply(cmd.Id, &protocol.Reply{Subscribe: j.result(c.node.epoch)})
@@ -111,6 +113,9 @@ func mayFollow(topics []string, name push.Channel) bool {
 // connection, so there is none. What the server subscribed stays.
 func (c *client) unsubscribe(ctx context.Context, req *protocol.UnsubscribeRequest) (*protocol.Reply, error) {
 	name := push.Channel(req.Channel)
+	if t := c.lineUp(); t.await(ctx) == nil {
+		defer t.over()
+	} // else out of turn: to end is not put off for ever
 	c.mu.Lock()
 	f := c.following(name)
 	own := f != nil && !f.server
@@ -170,16 +175,14 @@ func (c *client) rpc(req *protocol.RPCRequest) (*protocol.Reply, error) {
 	if json.Unmarshal(req.Data, &ack) != nil || c.device == "" {
 		return nil, errBadRequest
 	}
+	// Held until it is noted: whoever has left the channel has no cursor in it.
 	c.mu.Lock()
-	var sub *hub.Subscription
-	if f := c.following(ack.Channel); f != nil {
-		sub = f.sub
-	}
-	c.mu.Unlock()
-	if sub == nil {
+	defer c.mu.Unlock()
+	f := c.following(ack.Channel)
+	if f == nil {
 		return nil, errBadRequest
 	}
-	offset := min(ack.Offset, sub.Pos()) // nobody acknowledges what they were not given
+	offset := min(ack.Offset, f.sub.Pos()) // nobody acknowledges what they were not given
 	if !c.node.cursors.advance(store.Cursor{
 		User: c.user, Device: c.device, Channel: ack.Channel,
 		Received: offset, Acknowledged: offset, UpdatedAt: c.node.now(),

@@ -56,9 +56,14 @@ func (n *Node) subscribeUser(w http.ResponseWriter, r *http.Request) {
 		g      errgroup.Group
 	)
 	g.SetLimit(ordersAtOnce)
-	for _, c := range n.clientsNamed(ctx, req.User, req.Client) {
+	clients, turns := n.lineUp(ctx, req.User, req.Client)
+	for i, c := range clients {
 		g.Go(func() error {
-			err := c.subscribeByServer(ctx, &req)
+			err := turns[i].await(ctx)
+			if err == nil {
+				defer turns[i].over()
+				err = c.subscribeByServer(ctx, &req)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -93,9 +98,16 @@ func (n *Node) unsubscribeUser(w http.ResponseWriter, r *http.Request) {
 		g   errgroup.Group
 	)
 	g.SetLimit(ordersAtOnce)
-	for _, c := range n.clientsNamed(r.Context(), req.User, req.Client) {
+	// Also where the caller has gone: what has begun is ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), n.cfg.CommandTimeout)
+	defer cancel()
+	clients, turns := n.lineUp(ctx, req.User, req.Client)
+	for i, c := range clients {
 		g.Go(func() error {
-			if c.unsubscribeByServer(r.Context(), req.Channel) {
+			if turns[i].await(ctx) == nil {
+				defer turns[i].over()
+			} // else out of turn: to end is not put off for ever
+			if c.unsubscribeByServer(ctx, req.Channel) {
 				had.Add(1)
 			}
 			return nil
@@ -103,6 +115,16 @@ func (n *Node) unsubscribeUser(w http.ResponseWriter, r *http.Request) {
 	}
 	_ = g.Wait() // none of them returns an error
 	serve.JSON(w, http.StatusOK, push.SubscriptionAnswer{Connections: int(had.Load())})
+}
+
+// lineUp returns those of clientsNamed, and a place in the line of each: an order
+// that comes later finds what this one has done.
+func (n *Node) lineUp(ctx context.Context, user push.UserID, id string) (clients []*client, turns []turn) {
+	clients = n.clientsNamed(ctx, user, id)
+	for _, c := range clients {
+		turns = append(turns, c.lineUp())
+	}
+	return clients, turns
 }
 
 // clientsNamed returns the connections of user that have connected, or the one
@@ -125,7 +147,7 @@ func (n *Node) clientsNamed(ctx context.Context, user push.UserID, id string) []
 }
 
 // subscribeByServer subscribes the client to a topic as its token could have,
-// and tells it. What it lacks follows as ordinary publications.
+// and tells it; it is the caller's turn. What it lacks follows as ordinary publications.
 func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeRequest) error {
 	c.mu.Lock()
 	have, given := c.following(req.Channel) != nil, 0
@@ -159,9 +181,7 @@ func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeReque
 		err = c.keepNewCursors(ctx, []*join{j}, cursors)
 	}
 	if err != nil {
-		if !errors.Is(err, errAlreadySubscribed) {
-			c.leave(req.Channel)
-		}
+		c.undo(j)
 		return err
 	}
 	if j.sub.Ended() {
@@ -177,14 +197,12 @@ func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeReque
 	return nil
 }
 
-// unsubscribeByServer ends the client's subscription to a topic and tells it. It
-// reports whether there was one.
+// unsubscribeByServer ends the client's subscription to a topic and tells it; it
+// is the caller's turn. It reports whether there was one.
 func (c *client) unsubscribeByServer(ctx context.Context, name push.Channel) bool {
-	sub := c.unfollow(name)
-	if sub == nil {
+	if !c.leave(name) {
 		return false
 	}
-	c.node.unsubscribe(sub)
 	c.tell(&protocol.Push{Channel: string(name), Unsubscribe: serverUnsubscribe})
 	if c.device != "" {
 		// As with a client that unsubscribes itself: what comes until the next time
