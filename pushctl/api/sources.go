@@ -22,6 +22,13 @@ type Source struct {
 	Addresses []string  `json:"addresses"`
 	Rules     []Rule    `json:"rules"`
 	UpdatedAt time.Time `json:"updated_at"`
+	Wrong     *Wrong    `json:"wrong"`
+}
+
+// A Wrong is why what was put last under a source's name does not count.
+type Wrong struct {
+	Code   string `json:"code"` // unavailable: it may heal by itself
+	Reason string `json:"reason"`
 }
 
 // A Callback is where a source wants to be told what became of its messages.

@@ -69,7 +69,7 @@ func (c *rulesTestCmd) Run(ctx context.Context, s *session) error {
 	}
 	names := set.Names()
 	if c.Source != "" {
-		if _, ok := set.Source(c.Source); !ok {
+		if _, err := set.Source(ctx, c.Source); err != nil {
 			return usage("%s has no source %q; there are %s", c.File, c.Source, strings.Join(names, ", "))
 		}
 		names = []string{c.Source}
@@ -80,7 +80,7 @@ func (c *rulesTestCmd) Run(ctx context.Context, s *session) error {
 	}
 	failed := false
 	for _, name := range names {
-		src, _ := set.Source(name)
+		src, _ := set.Source(ctx, name)
 		for _, v := range judge(ctx, compiler, src, in) {
 			failed = failed || v.Result == ruleFailed
 			if err := s.verdict(v); err != nil {

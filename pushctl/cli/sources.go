@@ -18,7 +18,7 @@ import (
 )
 
 type sourcesCmd struct {
-	List  sourcesListCmd  `cmd:"" default:"1" help:"List the sources in force."`
+	List  sourcesListCmd  `cmd:"" default:"1" help:"List the sources."`
 	Get   sourcesGetCmd   `cmd:"" help:"Tell all of one source, but its secrets."`
 	Put   sourcesPutCmd   `cmd:"" help:"Add or replace a source in the store."`
 	Rm    sourcesRmCmd    `cmd:"" help:"Remove a source from the store."`
@@ -27,7 +27,7 @@ type sourcesCmd struct {
 
 type sourcesListCmd struct{}
 
-// Run lists the sources in force.
+// Run lists the sources, those that cannot be used too.
 func (*sourcesListCmd) Run(ctx context.Context, s *session) error {
 	client, err := s.api(ctx)
 	if err != nil {
@@ -48,6 +48,9 @@ func (*sourcesListCmd) Run(ctx context.Context, s *session) error {
 		var rules []string
 		for _, r := range src.Rules {
 			rules = append(rules, r.Name)
+		}
+		if src.Wrong != nil {
+			rules = append(rules, "("+src.Wrong.Code+")")
 		}
 		rows = append(rows, []string{src.Name, src.From, src.Verify, fmt.Sprint(src.Secrets), strings.Join(rules, " ")})
 	}
@@ -91,6 +94,9 @@ func (s *session) source(answer api.Answer[api.Source], err error) error {
 	}
 	if !src.UpdatedAt.IsZero() {
 		facts = append(facts, [2]string{"updated", show.Time(src.UpdatedAt)})
+	}
+	if src.Wrong != nil {
+		facts = append(facts, [2]string{"wrong", src.Wrong.Code + ": " + src.Wrong.Reason})
 	}
 	if err := s.out.Facts(facts); err != nil {
 		return err
@@ -176,7 +182,7 @@ func (c *sourcesCheckCmd) Run(ctx context.Context, s *session) error {
 	}
 	names, rules := set.Names(), 0
 	for _, name := range names {
-		src, _ := set.Source(name)
+		src, _ := set.Source(ctx, name)
 		rules += len(src.Rules)
 	}
 	if s.out.JSON {

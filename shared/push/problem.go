@@ -39,6 +39,7 @@ const (
 
 	CodeTooManyRequests Code = "too_many_requests" // 429 with Retry-After
 	CodeInternal        Code = "internal"          // 500 our mistake
+	CodeSourceUnusable  Code = "source_unusable"   // 500 what is stored of a webhook's source cannot be used until somebody mends it
 	CodeUnavailable     Code = "unavailable"       // 503 with Retry-After: something we need is away
 )
 
@@ -83,6 +84,7 @@ var problemTitles = map[Code]struct {
 	CodeRuleFailed:       {422, "A rule cannot be evaluated for this webhook"},
 	CodeTooManyRequests:  {429, "Too many requests"},
 	CodeInternal:         {500, "Something went wrong here"},
+	CodeSourceUnusable:   {500, "The webhook's source cannot be used"},
 	CodeUnavailable:      {503, "A part that is needed is away"},
 }
 

@@ -54,6 +54,7 @@ type rig struct {
 	mu     sync.Mutex // guards what follows
 	clock  time.Time
 	set    *source.Set
+	live   *source.Live // in place of set, if it is not nil
 	got    []posted
 	answer func(http.ResponseWriter, *http.Request) // nil: 200
 }
@@ -122,10 +123,14 @@ func (r *rig) listenAt(url, more string) {
 }
 
 // Set makes the rig the sweeper's sources.
-func (r *rig) Set(context.Context) *source.Set {
+func (r *rig) Set(ctx context.Context) *source.Set {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.set
+	set, live := r.set, r.live
+	r.mu.Unlock()
+	if live != nil {
+		return live.Set(ctx)
+	}
+	return set
 }
 
 func (r *rig) now() time.Time {

@@ -155,22 +155,57 @@ func (s *Sweeper) Sweep(ctx context.Context) (int, error) {
 	g.SetLimit(sourcesAtOnce)
 	for name, entries := range bySource {
 		g.Go(func() error {
-			src, _ := set.Source(name)
-			return s.sweepSource(ctx, name, src, entries)
+			target, err := targetOf(ctx, set, name)
+			if err != nil && !lasting(err) {
+				return s.postpone(ctx, name, err, entries)
+			}
+			return s.sweepSource(ctx, name, target, err, entries)
 		})
 	}
 	return len(claimed), g.Wait()
 }
 
-// sweepSource tells one source, nil if there is none, of its claimed entries.
-func (s *Sweeper) sweepSource(ctx context.Context, name string, src *source.Source, entries []*store.Callback) error {
+// errNoTarget means that nobody wants to be told.
+var errNoTarget = errors.New("the source is not there, or names no callback any more")
+
+// targetOf returns where the source of that name wants to be told, or why it
+// cannot be.
+func targetOf(ctx context.Context, set *source.Set, name string) (*source.Callback, error) {
+	src, err := set.Source(ctx, name)
+	switch {
+	case errors.Is(err, source.ErrNone), err == nil && (src.Callback == nil || src.Callback.Signer == nil):
+		return nil, errNoTarget
+	case err != nil:
+		return nil, err
+	}
+	return src.Callback, nil
+}
+
+// lasting reports whether what keeps a source from being told stays so until
+// somebody changes it.
+func lasting(why error) bool {
+	_, wrong := source.Lasting(why)
+	return wrong || errors.Is(why, errNoTarget)
+}
+
+// postpone has entries wait for a source of which nobody knows at the moment how
+// it is told. That is no failure of theirs: however long it lasts, it parks none.
+func (s *Sweeper) postpone(ctx context.Context, name string, why error, entries []*store.Callback) error {
+	due := s.fails(name, why, s.cfg.Now())
+	list := make([]store.Callback, len(entries))
+	for i, c := range entries {
+		c.DueAt, c.Reason = due, clipped(why.Error())
+		list[i] = *c
+	}
+	return s.keep(ctx, list...)
+}
+
+// sweepSource tells one source of its claimed entries, or has them fail for the
+// reason why if that is not nil.
+func (s *Sweeper) sweepSource(ctx context.Context, name string, target *source.Callback, why error, entries []*store.Callback) error {
 	records, unreadable, err := s.load(ctx, entries)
 	if err != nil {
 		return err
-	}
-	var target *source.Callback
-	if src != nil {
-		target = src.Callback
 	}
 	var g errgroup.Group
 	g.SetLimit(postsAtOnce)
@@ -182,24 +217,24 @@ func (s *Sweeper) sweepSource(ctx context.Context, name string, src *source.Sour
 				s.park(c, fmt.Sprintf("the message's record cannot be read: %v", unreadable[c.Message]))
 			case !ok: // it is forgotten
 				c.State = store.CallbackEnded
-			case target == nil || target.Signer == nil:
-				s.failed(c, name, errors.New("the source is not there, or names no callback any more"))
+			case why != nil:
+				s.failed(c, name, why)
 			default:
 				if err := s.look(ctx, target, c, &r.Message); err != nil {
 					return err // its claim ends by itself
 				}
 			}
-			return s.keep(ctx, c)
+			return s.keep(ctx, *c)
 		})
 	}
 	return g.Wait()
 }
 
-// keep keeps what became of c, also when the time for the look is over.
-func (s *Sweeper) keep(ctx context.Context, c *store.Callback) error {
+// keep keeps what became of entries, also when the time for the look is over.
+func (s *Sweeper) keep(ctx context.Context, entries ...store.Callback) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTime)
 	defer cancel()
-	return s.store.KeepCallbacks(ctx, []store.Callback{*c})
+	return s.store.KeepCallbacks(ctx, entries)
 }
 
 // load returns the records of entries. If they cannot be read together although

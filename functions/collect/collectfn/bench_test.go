@@ -74,7 +74,7 @@ func BenchmarkPost(b *testing.B) {
 func BenchmarkWebhook(b *testing.B) {
 	r := newRig(b)
 	r.load(sourcesFile)
-	src, _ := r.hooks.set.Source("github")
+	src, _ := r.hooks.set.Source(b.Context(), "github")
 	body := []byte(strings.Replace(opened, `"title":"T"`, `"title":"T","description":"`+strings.Repeat("words ", 800)+`"`, 1))
 	header := http.Header{"Content-Type": {"application/json"}, "X-Github-Delivery": {"d"}, "X-Github-Event": {"pull_request"},
 		"X-Hub-Signature-256": {githubSignature("github secret", string(body))}}

@@ -3,6 +3,7 @@ package collectfn
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"pushcluster/functions/collect/rule"
+	"pushcluster/functions/collect/source"
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
 	"pushcluster/shared/store"
@@ -102,8 +104,8 @@ func (h *Handler) listDeliveries(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, p)
 		return
 	}
-	_, known := h.sourceSet(r.Context()).Source(q.Source)
-	if !known && rule.CheckName(q.Source) != nil {
+	_, missing := h.sourceSet(r.Context()).Source(r.Context(), q.Source)
+	if missing != nil && rule.CheckName(q.Source) != nil {
 		h.refuse(w, r, push.NewProblem(push.CodeNotFound, "there is no source of this name"))
 		return
 	}
@@ -113,9 +115,15 @@ func (h *Handler) listDeliveries(w http.ResponseWriter, r *http.Request) {
 	if !h.answered(w, r, err) {
 		return
 	}
-	if !known && len(found) == 0 { // one that was removed may have left some
-		h.refuse(w, r, push.NewProblem(push.CodeNotFound, "there is no source of this name, and no delivery like that is kept of one"))
-		return
+	if len(found) == 0 { // one that was removed may have left some
+		switch {
+		case errors.Is(missing, source.ErrNone):
+			h.refuse(w, r, push.NewProblem(push.CodeNotFound, "there is no source of this name, and no delivery like that is kept of one"))
+			return
+		case errors.Is(missing, source.ErrUnread):
+			h.refuse(w, r, noSource(missing))
+			return
+		}
 	}
 	list := deliveryList{Deliveries: []keptDelivery{}}
 	size := 0

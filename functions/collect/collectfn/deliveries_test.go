@@ -345,7 +345,7 @@ func TestDeliveryCannotBeKept(t *testing.T) {
 func TestRuleOutOfTime(t *testing.T) {
 	r := newRig(t)
 	r.load(sourcesFile)
-	src, _ := r.hooks.set.Source("github")
+	src, _ := r.hooks.set.Source(t.Context(), "github")
 	req := httptest.NewRequest("POST", "/v1/webhooks/github", nil)
 	d := &delivery{source: src, in: rule.Input{Headers: map[string]string{"x-github-delivery": "d"}, ReceivedAt: start}}
 	m := mapped{event: event{id: "d"}}

@@ -169,11 +169,11 @@ func (h *Handler) sourceFor(w http.ResponseWriter, r *http.Request) (src *source
 		h.refuse(w, r, p)
 		return nil, "", false
 	}
-	set, name := h.sourceSet(r.Context()), r.PathValue("source")
-	if src, ok = set.Source(name); !ok {
-		h.refuse(w, r, noSource(set, name))
+	src, err := h.sourceSet(r.Context()).Source(r.Context(), r.PathValue("source"))
+	if err != nil {
+		h.refuse(w, r, noSource(err))
 	}
-	return src, key, ok
+	return src, key, err == nil
 }
 
 // decodeOrder reads the body of an order; an empty one says nothing.

@@ -47,6 +47,22 @@ type rig struct {
 	requests []push.DispatchRequest // what Dispatch was asked
 	refuse   map[push.MessageID]bool
 	down     bool
+	away     bool // secrets that are elsewhere
+	lookUps  int  // of those
+}
+
+// lookUp finds the secrets of the store's sources.
+func (r *rig) lookUp(_ context.Context, value string) (string, error) {
+	if !strings.HasPrefix(value, "arn:") {
+		return value, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lookUps++
+	if r.away {
+		return "", errors.New("the vault is away")
+	}
+	return "word of " + value, nil
 }
 
 // A faultyStore is a real store whose outbox and whose deliveries can be made to
@@ -106,7 +122,7 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.hooks = &hooks{Live: source.NewLive(nil, r.store, compiler, asIs, r.now, slog.New(slog.NewJSONHandler(r.logged, nil))), compiler: compiler}
+	r.hooks = &hooks{Live: source.NewLive(nil, r.store, compiler, r.lookUp, r.now, slog.New(slog.NewJSONHandler(r.logged, nil))), compiler: compiler}
 
 	signing, err := signature.ParseKeys([]string{"a signing secret for the tests"})
 	if err != nil {

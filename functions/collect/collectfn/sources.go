@@ -40,7 +40,28 @@ type sourceAnswer struct {
 	Addresses []string        `json:"addresses,omitempty"`
 	Rules     []ruleAnswer    `json:"rules"`
 	UpdatedAt time.Time       `json:"updated_at,omitzero"` // of one from the api
+	Wrong     *wrongAnswer    `json:"wrong,omitempty"`
 }
+
+// A wrongAnswer is why what was put last under a source's name does not count.
+// Without anything that counts in its place, the source has neither verify nor
+// rules.
+type wrongAnswer struct {
+	Code   push.Code `json:"code"` // unavailable: it may heal by itself; source_unusable: it has to be put again
+	Reason string    `json:"reason"`
+}
+
+func newWrongAnswer(wrong *source.Unusable) *wrongAnswer {
+	if wrong == nil {
+		return nil
+	}
+	return &wrongAnswer{noSource(wrong).Code, faultsText(wrong.Err)}
+}
+
+// listTime bounds how long one list of sources makes those ready that nobody
+// has asked for yet. The others are listed as unavailable, until they are asked
+// for again.
+const listTime = 5 * time.Second
 
 // A callbackAnswer is where a source is told what became of its messages.
 type callbackAnswer struct {
@@ -64,16 +85,24 @@ type ruleAnswer struct {
 	CollapseKey string            `json:"collapse_key,omitempty"`
 }
 
-// listSources answers all sources that are in force.
+// listSources answers all sources, those that cannot be used too.
 func (h *Handler) listSources(w http.ResponseWriter, r *http.Request) {
 	if _, ok := h.holder(w, r); !ok {
 		return
 	}
 	set := h.sourceSet(r.Context())
+	if !set.Whole() {
+		h.refuse(w, r, noSource(source.ErrUnread))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), listTime)
+	defer cancel()
 	answers := []sourceAnswer{}
 	for _, name := range set.Names() {
-		src, _ := set.Source(name)
-		answers = append(answers, h.describe(r.Context(), src))
+		src, err := set.Source(ctx, name)
+		if a, ok := h.describeAny(r.Context(), src, err); ok {
+			answers = append(answers, a)
+		}
 	}
 	h.metrics.orders.WithLabelValues("sources").Inc()
 	serve.JSON(w, http.StatusOK, struct {
@@ -86,14 +115,14 @@ func (h *Handler) getSource(w http.ResponseWriter, r *http.Request) {
 	if _, ok := h.holder(w, r); !ok {
 		return
 	}
-	set, name := h.sourceSet(r.Context()), r.PathValue("source")
-	src, ok := set.Source(name)
+	src, err := h.sourceSet(r.Context()).Source(r.Context(), r.PathValue("source"))
+	a, ok := h.describeAny(r.Context(), src, err)
 	if !ok {
-		h.refuse(w, r, noSource(set, name))
+		h.refuse(w, r, noSource(err))
 		return
 	}
 	h.metrics.orders.WithLabelValues("sources").Inc()
-	serve.JSON(w, http.StatusOK, h.describe(r.Context(), src))
+	serve.JSON(w, http.StatusOK, a)
 }
 
 // putSource keeps a source in the store, in place of the one of its name.
@@ -175,8 +204,21 @@ func (h *Handler) sourceSet(ctx context.Context) *source.Set {
 	return h.cfg.Sources.Set(ctx)
 }
 
+// describeAny describes a source, or what err says of it; ok is false where that
+// is not known to be there.
+func (h *Handler) describeAny(ctx context.Context, src *source.Source, err error) (a sourceAnswer, ok bool) {
+	var wrong *source.Unusable
+	switch {
+	case err == nil:
+		return h.describe(ctx, src), true
+	case errors.As(err, &wrong):
+		return sourceAnswer{Name: wrong.Name, From: "api", Rules: []ruleAnswer{}, UpdatedAt: wrong.UpdatedAt, Wrong: newWrongAnswer(wrong)}, true
+	}
+	return sourceAnswer{}, false
+}
+
 func (h *Handler) describe(ctx context.Context, src *source.Source) sourceAnswer {
-	a := sourceAnswer{Name: src.Name, From: "api", Verify: src.Verify, Secrets: src.Receiver.Secrets(), Retain: src.Retain.String(), Rules: []ruleAnswer{}, UpdatedAt: src.UpdatedAt}
+	a := sourceAnswer{Name: src.Name, From: "api", Verify: src.Verify, Secrets: src.Receiver.Secrets(), Retain: src.Retain.String(), Rules: []ruleAnswer{}, UpdatedAt: src.UpdatedAt, Wrong: newWrongAnswer(src.Wrong)}
 	if h.cfg.Stored == nil || h.cfg.Stored.InFile(ctx, src.Name) {
 		a.From = "file"
 	}

@@ -2,6 +2,7 @@ package collectfn
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -225,17 +226,17 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request) {
 // source returns the source that r names; ok is false if there is none, and r is
 // answered.
 func (h *Handler) source(w http.ResponseWriter, r *http.Request) (*source.Source, bool) {
-	set, name := h.sourceSet(r.Context()), r.PathValue("source")
-	src, ok := set.Source(name)
+	name := r.PathValue("source")
+	src, err := h.sourceSet(r.Context()).Source(r.Context(), name)
 	switch {
-	case ok && h.cfg.Keys.Has(src.Name):
+	case err == nil && h.cfg.Keys.Has(src.Name):
 		// Whoever has the key could take the ids of its messages before they come.
 		h.refuseWebhook(w, r, src, push.NewProblem(push.CodeConflict, "the source has the name of an API key, and both begin message ids: rename it"))
 		return nil, false
-	case ok:
+	case err == nil:
 		return src, true
 	}
-	p := noSource(set, name)
+	p := noSource(err)
 	outcome := "unknown_source"
 	if p.Code != push.CodeNotFound {
 		outcome = string(p.Code)
@@ -245,12 +246,17 @@ func (h *Handler) source(w http.ResponseWriter, r *http.Request) (*source.Source
 	return nil, false
 }
 
-// noSource is what is told of a name that set has no source of.
-func noSource(set *source.Set, name string) *push.Problem {
-	if set.Unknown(name) {
-		return push.NewProblem(push.CodeUnavailable, "the store or the source's secrets are away, so it is not known whether there is a source of this name; ask again")
+// noSource is what is told of a source that err keeps from being used. What is
+// wrong with it is for its operator alone, who has GET /v1/sources.
+func noSource(err error) *push.Problem {
+	if errors.Is(err, source.ErrNone) {
+		return push.NewProblem(push.CodeNotFound, "there is no source of this name")
 	}
-	return push.NewProblem(push.CodeNotFound, "there is no source of this name")
+	if _, lasting := source.Lasting(err); lasting {
+		return push.NewProblem(push.CodeSourceUnusable, "there is a source of this name, but its definition cannot be used: its operator has to put it again. "+
+			"Nothing was taken; send it again then")
+	}
+	return push.NewProblem(push.CodeUnavailable, "the store or the source's secrets are away, so it is not known whether there is a source of this name; ask again")
 }
 
 // refuseWebhook answers with a problem and counts it under its source.

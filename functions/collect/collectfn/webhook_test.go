@@ -35,9 +35,9 @@ func (s *hooks) Set(ctx context.Context) *source.Set {
 	return s.Live.Set(ctx)
 }
 
-func (s *hooks) InFile(_ context.Context, name string) bool {
-	_, ok := s.set.Source(name)
-	return ok
+func (s *hooks) InFile(ctx context.Context, name string) bool {
+	_, err := s.set.Source(ctx, name)
+	return err == nil
 }
 
 func asIs(_ context.Context, value string) (string, error) { return value, nil }

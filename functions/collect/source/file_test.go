@@ -114,7 +114,7 @@ func TestFileRun(t *testing.T) {
 	deadline := time.Now().Add(10 * time.Second)
 	for len(f.Set(ctx).Names()) == 0 && time.Now().Before(deadline) {
 	}
-	if _, ok := f.Set(ctx).Source("a"); !ok {
+	if _, err := f.Set(ctx).Source(ctx, "a"); err != nil {
 		t.Error("the new source was not found within 10 s")
 	}
 	cancel()

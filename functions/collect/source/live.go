@@ -1,11 +1,9 @@
 package source
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,7 +30,8 @@ type Lister interface {
 
 // A Live is the sources of a file and of the store together. Of one name, the
 // file's wins. The store is read again after 5 s, by the request that comes
-// then; while it is away, or a source there is wrong, the last good one stays.
+// then; while it is away, what was known stays. Each source of the store is made
+// ready by itself, when somebody asks for it: see [Set.Source].
 type Live struct {
 	file     *File // nil: none
 	store    Lister
@@ -50,18 +49,8 @@ type Live struct {
 
 // A view is what is known of file and store. It does not change.
 type view struct {
-	file   *Set
-	stored map[string]stored
-	read   bool // the store was, at least once
-	both   *Set
-}
-
-// A stored is one source of the store.
-type stored struct {
-	definition []byte
-	source     *Source // the last good one; nil: there was none
-	parsed     time.Time
-	failed     bool
+	file *Set
+	both *Set
 }
 
 // NewLive returns the sources of file, which may be nil, and of st. It does no
@@ -91,7 +80,7 @@ func (l *Live) Set(ctx context.Context) *Set {
 	}
 	defer l.mu.Unlock()
 	if last = l.view.Load(); last == nil {
-		last = newView(file, nil, false)
+		last = &view{both: &Set{unread: true}}
 	}
 	next := last.with(file)
 	if now := l.now(); now.Sub(l.listed) >= listEvery {
@@ -106,7 +95,7 @@ func (v *view) with(file *Set) *view {
 	if v.file == file {
 		return v
 	}
-	return newView(file, v.stored, v.read)
+	return newView(file, v.both.stored, v.both.unread)
 }
 
 // Forget has the next Set read the store, because somebody has changed it.
@@ -121,8 +110,8 @@ func (l *Live) InFile(ctx context.Context, name string) bool {
 	if l.file == nil {
 		return false
 	}
-	_, ok := l.file.Set(ctx).Source(name)
-	return ok
+	_, err := l.file.Set(ctx).Source(ctx, name)
+	return err == nil
 }
 
 // Check reads the definition of a source for the store, as [ParseSource] does.
@@ -150,43 +139,24 @@ func (l *Live) list(ctx context.Context, now time.Time, last *view) *view {
 		return last
 	}
 	l.away = false
-	next := make(map[string]stored, len(records))
+	next := make(map[string]*stored, len(records))
 	for _, r := range records {
-		old, known := last.stored[r.Name]
-		same := known && bytes.Equal(old.definition, r.Definition)
-		// Secrets that are elsewhere may change there, or be there at last.
-		if same && old.source != nil && now.Sub(old.parsed) < time.Minute {
-			next[r.Name] = old
-			continue
+		old := last.both.stored[r.Name]
+		if old == nil || !old.is(r) {
+			old = &stored{live: l, record: r, before: old.good()}
 		}
-		s, err := ParseSource(ctx, r.Name, r.Definition, l.compiler, l.resolve)
-		if err != nil {
-			if !same || !old.failed {
-				l.log.Error("a source of the store is wrong; its last good version stays", "source", r.Name, "err", err)
-			}
-			next[r.Name] = stored{r.Definition, old.source, now, true}
-			continue
-		}
-		s.UpdatedAt = r.UpdatedAt
-		next[r.Name] = stored{r.Definition, s, now, false}
+		next[r.Name] = old
 	}
-	return newView(last.file, next, true)
+	return newView(last.file, next, false)
 }
 
-// newView merges both.
-func newView(file *Set, found map[string]stored, read bool) *view {
-	both := &Set{sources: make(map[string]*Source), unread: !read, unusable: make(map[string]bool)}
-	for name, s := range found {
-		if s.source != nil {
-			both.sources[name] = s.source
-		} else {
-			both.unusable[name] = true
-		}
-	}
+// newView puts both together.
+func newView(file *Set, found map[string]*stored, unread bool) *view {
+	both := &Set{stored: found, unread: unread}
 	if file != nil {
-		maps.Copy(both.sources, file.sources)
+		both.sources = file.sources
 	}
-	return &view{file, found, read, both}
+	return &view{file, both}
 }
 
 // errElsewhere refuses a place of this machine.

@@ -15,7 +15,7 @@ func TestSecretsElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, ok := set.Source("a"); !ok || s.Receiver != nil || len(s.Rules) != 1 {
+	if s, err := set.Source(t.Context(), "a"); err != nil || s.Receiver != nil || len(s.Rules) != 1 {
 		t.Errorf("the source is %+v, want one rule and no receiver", s)
 	}
 	_, err = Parse(t.Context(), []byte(head+"    rules: [{to: {all: 1}}]\n"), c, nothing)

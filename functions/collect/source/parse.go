@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"pushcluster/functions/collect/rule"
+	"pushcluster/shared/secret"
 	"pushcluster/shared/signature"
 )
 
@@ -41,22 +42,29 @@ func Parse(ctx context.Context, file []byte, compiler *rule.Compiler, resolve Re
 // at most [MaxDefinition] bytes. Its errors are those of [Parse]; their fields
 // begin within the source.
 func ParseSource(ctx context.Context, name string, text []byte, compiler *rule.Compiler, resolve Resolve) (*Source, error) {
+	s, _, err := parseSource(ctx, name, text, compiler, resolve)
+	return s, err
+}
+
+// parseSource is ParseSource; away tells that nothing is wrong but that secrets
+// were not to be had, which may be otherwise the next time.
+func parseSource(ctx context.Context, name string, text []byte, compiler *rule.Compiler, resolve Resolve) (s *Source, away bool, err error) {
 	root, err := boundedDocument(text)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := rule.CheckName(name); err != nil {
-		return nil, &Fault{Reason: err.Error()}
+		return nil, false, &Fault{Reason: err.Error()}
 	}
 	if root == nil {
-		return nil, &Fault{Reason: "there is nothing in it"}
+		return nil, false, &Fault{Reason: "there is nothing in it"}
 	}
 	p := parse{ctx: ctx, compiler: compiler, resolve: resolve, sum: sha256.New()}
-	s := p.source(name, root, "")
+	s = p.source(name, root, "")
 	if len(p.faults) > 0 {
-		return nil, errors.Join(p.faults...)
+		return nil, p.away == len(p.faults), errors.Join(p.faults...)
 	}
-	return s, nil
+	return s, false, nil
 }
 
 // ParseRules reads what stands under rules of a source, in YAML or JSON: one rule
@@ -90,6 +98,7 @@ type parse struct {
 		Write([]byte) (int, error)
 		Sum([]byte) []byte
 	}
+	away int // how many of the faults are secrets that were not to be had
 }
 
 func (p *parse) file(root ast.Node, set *Set) {
@@ -248,6 +257,9 @@ func (p *parse) lookUp(list ast.Node, path string) (secrets []string, elsewhere 
 		}
 		if err != nil {
 			p.fault(node, at, "%v", err)
+			if !errors.Is(err, errElsewhere) && !errors.Is(err, secret.ErrUnsupported) {
+				p.away++
+			}
 			continue
 		}
 		p.sum.Write([]byte("\x00" + found))

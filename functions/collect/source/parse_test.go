@@ -81,8 +81,8 @@ func TestParse(t *testing.T) {
 	if names := strings.Join(set.Names(), ","); names != "github,shop" {
 		t.Errorf("Names = %s", names)
 	}
-	github, ok := set.Source("github")
-	if !ok || github.Verify != "github" || github.Receiver == nil || len(github.Rules) != 2 {
+	github, err := set.Source(t.Context(), "github")
+	if err != nil || github.Verify != "github" || github.Receiver == nil || len(github.Rules) != 2 {
 		t.Fatalf("github = %+v", github)
 	}
 	if spec := github.Rules[0].Spec(); spec.Name != "review" || spec.TTL.Hours() != 72 || spec.Event != `"review.requested"` {
@@ -91,14 +91,14 @@ func TestParse(t *testing.T) {
 	if spec := github.Rules[1].Spec(); spec.Name != "1" || spec.To.All != "false" || !strings.Contains(spec.Data, "\n") {
 		t.Errorf("rule 1 = %+v", spec)
 	}
-	shop, _ := set.Source("shop")
+	shop, _ := set.Source(t.Context(), "shop")
 	if s := shop.Receiver.Scheme(); s.Header != "X-Signature" || s.Tolerance.Minutes() != 2 || s.ID != "header:X-Id" {
 		t.Errorf("shop's scheme = %+v", s)
 	}
-	if _, ok := set.Source("nobody"); ok {
+	if _, err := set.Source(t.Context(), "nobody"); !errors.Is(err, ErrNone) {
 		t.Error("a source that is not there was found")
 	}
-	if _, ok := (*Set)(nil).Source("github"); ok || (*Set)(nil).Names() != nil {
+	if _, err := (*Set)(nil).Source(t.Context(), "github"); !errors.Is(err, ErrNone) || (*Set)(nil).Names() != nil {
 		t.Error("the nil Set is not empty")
 	}
 }
@@ -120,7 +120,7 @@ func TestParseCallback(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a, _ := set.Source("a")
+			a, _ := set.Source(t.Context(), "a")
 			c := a.Callback
 			if c == nil || c.URL != "https://shop.example/pushed" || c.Signer == nil {
 				t.Fatalf("the callback is %+v", c)
@@ -245,8 +245,8 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("Parse(%q) = %v, which is no fault", file, err)
 		}
 		for _, name := range set.Names() {
-			s, ok := set.Source(name)
-			if !ok || s == nil || s.Receiver == nil || len(s.Rules) == 0 {
+			s, err := set.Source(t.Context(), name)
+			if err != nil || s == nil || s.Receiver == nil || len(s.Rules) == 0 {
 				t.Fatalf("Parse(%q) makes %+v of %q", file, s, name)
 			}
 		}

@@ -22,6 +22,7 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -65,37 +66,79 @@ type Source struct {
 	Addresses address.Prefixes
 	// UpdatedAt is when a source of the store was put there; zero for the file's.
 	UpdatedAt time.Time
+	// Wrong is why what the store has by now does not count, and this, which was
+	// there before or had other secrets, stays in force; nil: it is the newest.
+	Wrong *Unusable
 }
 
-// A Set is the sources of one file. It does not change. The nil Set is empty.
+// A Set is the sources of one file, and those of the store that the file has not.
+// Which there are does not change. The nil Set is empty.
 type Set struct {
 	sources map[string]*Source
 	sum     [32]byte // of the file and the secrets it names
 
-	unread   bool            // the store was never read
-	unusable map[string]bool // in the store, and no version of it could be used yet
+	stored map[string]*stored
+	unread bool // the store was never read
 }
 
-// Source returns the source of that name.
-func (s *Set) Source(name string) (*Source, bool) {
+// Source returns the source of that name. One of the store is read when somebody
+// asks for it first, which takes as long as its rules take to compile and its
+// secrets to be found; once ctx has ended, no more is read. The error is
+// [ErrNone], [ErrUnread] or an [*Unusable].
+func (s *Set) Source(ctx context.Context, name string) (*Source, error) {
 	if s == nil {
-		return nil, false
+		return nil, ErrNone
 	}
-	found, ok := s.sources[name]
-	return found, ok
+	if found, ok := s.sources[name]; ok {
+		return found, nil
+	}
+	if found, ok := s.stored[name]; ok {
+		return found.source(ctx)
+	}
+	if s.unread {
+		return nil, ErrUnread
+	}
+	return nil, ErrNone
 }
 
-// Unknown reports whether there may be a source of that name although Source has
-// none: the store, or a secret, was away ever since this process began.
-func (s *Set) Unknown(name string) bool { return s != nil && (s.unread || s.unusable[name]) }
+// Whole reports whether there are no more sources than Names tells: the store
+// was read, or there is none.
+func (s *Set) Whole() bool { return s == nil || !s.unread }
 
 // Names returns the names of all sources, sorted.
 func (s *Set) Names() []string {
 	if s == nil {
 		return nil
 	}
-	return slices.Sorted(maps.Keys(s.sources))
+	names := slices.AppendSeq(slices.Collect(maps.Keys(s.sources)), maps.Keys(s.stored))
+	slices.Sort(names)
+	return slices.Compact(names)
 }
+
+var (
+	// ErrNone means that there is no source of that name.
+	ErrNone = errors.New("there is no source of this name")
+	// ErrUnread means that there may be a source of that name: the store was away
+	// ever since this process began.
+	ErrUnread = errors.New("the store was not read yet")
+)
+
+// An Unusable is why a source that the store has does not count as it stands
+// there. Its Err joins [*Fault]s.
+type Unusable struct {
+	Name      string
+	UpdatedAt time.Time // when it was put into the store
+	Away      bool      // for want of a secret that is away, or of time: it may heal by itself
+	Err       error
+}
+
+// Error returns what is wrong; it holds no secret.
+func (u *Unusable) Error() string {
+	return fmt.Sprintf("source %q cannot be used: %v", u.Name, u.Err)
+}
+
+// Unwrap returns the faults.
+func (u *Unusable) Unwrap() error { return u.Err }
 
 // Resolve finds what a secret of the file stands for: see package secret. An
 // error that wraps [ErrNotHere] is no fault: the source is read without the
