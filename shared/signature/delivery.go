@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"pushcluster/shared/push"
 )
 
 // maxDeliveryID is the length in bytes beyond which a sender's id is replaced
@@ -18,8 +20,9 @@ const maxDeliveryID = 200
 // DeliveryID returns the sender's name for a delivery with these headers and
 // this raw body. value is the body decoded from JSON, nil if it is none. Where
 // the sender gives no name it is "sha256-" and the hash of the body, and where
-// the name cannot be part of an id, of the name. It has 1 to 200 bytes of UTF-8
-// without control characters.
+// the name cannot be part of an id, of the name. Where half a character was lost
+// with decoding the name, so that it may be another delivery's, it is the hash of
+// the body as well. It has 1 to 200 bytes of UTF-8 without control characters.
 //
 // The id tells repeats apart, and proves nothing that [Scheme.Proves] does not
 // say.
@@ -33,7 +36,7 @@ func (r *Receiver) DeliveryID(h http.Header, body []byte, value any) string {
 		id = lookUp(value, strings.Split(where, "."))
 	}
 	switch {
-	case id == "":
+	case id == "", kind == "body" && push.Halved(body, id):
 		return hashed(body)
 	case len(id) > maxDeliveryID || !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl):
 		return hashed([]byte(id))

@@ -26,6 +26,7 @@ func TestDeliveryID(t *testing.T) {
 		"field is absent":   {"body:a.b", nil, `{"a":"b"}`, `{"a":"b"}`, ""},
 		"field is a list":   {"body:a", nil, `{"a":["b"]}`, `{"a":["b"]}`, ""},
 		"not JSON":          {"body:a", nil, `a=b`, `a=b`, ""},
+		"half a character":  {"body:id", nil, `{"id":"\ud800"}`, `{"id":"\ud800"}`, ""},
 		"none":              {"", nil, `{}`, `{}`, ""},
 	}
 	for name, tt := range tests {

@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"pushcluster/shared/push"
@@ -75,7 +72,7 @@ func parseClaims(payload []byte) (claims, error) {
 		if !ok || string(raw) == "null" {
 			continue
 		}
-		if r.name != "info" && hasHalfCharacter(raw) { // for which the decoder would put U+FFFD, too
+		if r.name != "info" && push.HasHalfCharacter(raw) { // for which the decoder would put U+FFFD, too
 			return claims{}, fmt.Errorf("claim %s holds half a character", r.name)
 		}
 		if err := r.read(raw); err != nil {
@@ -96,39 +93,6 @@ func parseClaims(payload []byte) (claims, error) {
 	slices.Sort(names)
 	c.channels = append(c.channels, names...)
 	return c, nil
-}
-
-// hasHalfCharacter reports whether raw, which is JSON, escapes one half of a
-// surrogate pair without the other.
-func hasHalfCharacter(raw []byte) bool {
-	unit := func(hex []byte) rune {
-		n, err := strconv.ParseUint(string(hex), 16, 16)
-		if err != nil {
-			return unicode.ReplacementChar // not reached: it is JSON
-		}
-		return rune(n)
-	}
-	const escape = len(`\u0000`)
-	for i := 0; i < len(raw); i++ {
-		switch {
-		case raw[i] != '\\':
-			continue
-		case raw[i+1] != 'u':
-			i++
-			continue
-		}
-		half := unit(raw[i+2 : i+escape])
-		i += escape - 1
-		if !utf16.IsSurrogate(half) {
-			continue
-		}
-		next := raw[i+1:]
-		if len(next) < escape || next[0] != '\\' || next[1] != 'u' || utf16.DecodeRune(half, unit(next[2:escape])) == unicode.ReplacementChar {
-			return true
-		}
-		i += escape
-	}
-	return false
 }
 
 func into[T any](dst *T) func(json.RawMessage) error {

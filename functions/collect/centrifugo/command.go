@@ -153,6 +153,17 @@ func read(params []byte, into any) *Error {
 	return err
 }
 
+// whole returns nil if none of names, which were read of params, has lost half a
+// character: nobody would know whom or what it names.
+func whole(params []byte, names ...string) *Error {
+	if !push.Halved(params, names...) {
+		return nil
+	}
+	err := NewError(CodeBadRequest, "a name holds half a character: one of a pair of \\u escapes is missing")
+	err.Malformed = true
+	return err
+}
+
 // decodeInfo reads nothing: info has no parameters, and old libraries send none.
 func decodeInfo(params []byte, _ *Command) *Error {
 	if len(bytes.TrimSpace(params)) == 0 || string(bytes.TrimSpace(params)) == "null" {

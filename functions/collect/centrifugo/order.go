@@ -37,6 +37,9 @@ func decodeDisconnect(params []byte, c *Command) *Error {
 	if err := order.Check(); err != nil {
 		return NewError(CodeBadRequest, "%v", err)
 	}
+	if err := whole(params, string(in.User), in.Client); err != nil {
+		return err
+	}
 	c.Disconnect = order
 	return nil
 }
@@ -79,6 +82,9 @@ func decodeSubscribe(params []byte, c *Command) *Error {
 	if err := order.Check(); err != nil {
 		return NewError(CodeBadRequest, "%v", err)
 	}
+	if err := whole(params, string(in.User), string(in.Channel), in.Client); err != nil {
+		return err
+	}
 	c.Subscribe = order
 	return nil
 }
@@ -99,6 +105,9 @@ func decodeUnsubscribe(params []byte, c *Command) *Error {
 	order := &push.UnsubscribeRequest{User: in.User, Channel: in.Channel, Client: in.Client}
 	if err := order.Check(); err != nil {
 		return NewError(CodeBadRequest, "%v", err)
+	}
+	if err := whole(params, string(in.User), string(in.Channel), in.Client); err != nil {
+		return err
 	}
 	c.Unsubscribe = order
 	return nil

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"pushcluster/shared/push"
@@ -53,6 +54,9 @@ func decodePublish(params []byte, c *Command) *Error {
 	if err := CheckChannel(p.Channels[0]); err != nil {
 		return err
 	}
+	if err := whole(params, in.Channel, p.ID, p.CollapseKey); err != nil {
+		return err
+	}
 	c.Publish = p
 	return nil
 }
@@ -74,6 +78,12 @@ func decodeBroadcast(params []byte, c *Command) *Error {
 	p, err := in.publish()
 	if err != nil {
 		return err
+	}
+	if err := whole(params, p.ID, p.CollapseKey); err != nil {
+		return err
+	}
+	if push.Halved(params, in.Channels...) {
+		return whole(params, string(unicode.ReplacementChar))
 	}
 	p.Channels = in.Channels
 	c.Publish = p

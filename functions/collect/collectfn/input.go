@@ -71,7 +71,34 @@ func (q request) draft(raw []byte, key string) (*draft, *push.Problem) {
 	if p := serve.DecodeBytes(raw, &in); p != nil {
 		return nil, p
 	}
-	return q.draftOf(&in, key)
+	d, p := q.draftOf(&in, key)
+	if p == nil && push.HasHalfCharacter(raw) {
+		p = d.checkHalves()
+	}
+	if p != nil {
+		return nil, p
+	}
+	return d, nil
+}
+
+// checkHalves says why a message cannot be sent that was read of JSON with half
+// characters: of a name that has lost one nobody knows whom or what it names. In
+// event and data they do no harm.
+func (d *draft) checkHalves() *push.Problem {
+	field := ""
+	switch {
+	case push.HasReplacement(d.ID):
+		field = "id"
+	case slices.ContainsFunc(d.To.Users, push.HasReplacement[push.UserID]):
+		field = "to.users"
+	case slices.ContainsFunc(d.To.Channels, push.HasReplacement[push.Channel]):
+		field = "to.channels"
+	case push.HasReplacement(d.CollapseKey):
+		field = "collapse_key"
+	default:
+		return nil
+	}
+	return push.NewProblem(push.CodeInvalidMessage, "%s holds half a character: one of a pair of \\u escapes is missing", field)
 }
 
 // draftOf checks a message that was read, as draft does.

@@ -58,6 +58,7 @@ type deliveryDetail struct {
 	Verified bool              `json:"verified,omitempty"` // the signature held
 	Whole    bool              `json:"whole,omitempty"`    // headers, query and body are kept: it can be replayed
 	Event    bool              `json:"event,omitempty"`    // the body is one event of a batch, in structured form
+	Halves   bool              `json:"halves,omitempty"`   // and what came had half characters, which it has no more
 
 	Rules   []ruleResult `json:"rules,omitempty"`
 	Refusal *refusal     `json:"refusal,omitempty"`
@@ -105,7 +106,7 @@ func (raw *received) records(d *delivery, list []mapped) []store.Delivery {
 		whole := raw.whole
 		if raw.batch {
 			body, detail.Event = encodeEvent(list[i].event), true
-			detail.Size = len(body)
+			detail.Size, detail.Halves = len(body), list[i].event.halves
 			whole = whole && body != nil && len(body) <= maxKeptBody
 		}
 		detail.Rules = list[i].results
@@ -338,7 +339,7 @@ func revive(src *source.Source, kept *store.Delivery) (*delivery, event, *push.P
 	if in.Query == nil {
 		in.Query = map[string]string{}
 	}
-	return &delivery{source: src, in: in}, event{id: kept.ID, body: events[0].body}, nil
+	return &delivery{source: src, in: in}, event{id: kept.ID, body: events[0].body, halves: events[0].halves || detail.Halves}, nil
 }
 
 // load returns a kept delivery of a source; ok is false if there is none, and r

@@ -193,6 +193,11 @@ func draftOf(d *delivery, e event, ruleName string, m *rule.Message) (*draft, *p
 		ID: push.MessageID(d.source.Name + "/" + e.id + "/" + ruleName + d.suffix),
 		To: to, Event: m.Event, Data: data, CollapseKey: m.CollapseKey, Trace: d.trace,
 	}
+	if e.halves {
+		if p := made.checkHalves(); p != nil {
+			return nil, p
+		}
+	}
 	at := d.at
 	if at.IsZero() {
 		at = d.in.ReceivedAt

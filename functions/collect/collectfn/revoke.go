@@ -65,11 +65,17 @@ func (h *Handler) revoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var in revokeInput
-	p := serve.Decode(w, r, maxRevokeBody, &in)
+	body, p := serve.Body(w, r, maxRevokeBody)
+	if p == nil {
+		p = serve.DecodeBytes(body, &in)
+	}
 	var revocation push.Revocation
 	if p == nil {
 		var err error
-		if revocation, err = in.revocation(h.now()); err != nil {
+		if revocation, err = in.revocation(h.now()); err == nil && push.Halved(body, string(revocation.User), revocation.TokenID) {
+			err = errors.New("it names whom it is for with half a character")
+		}
+		if err != nil {
 			p = push.NewProblem(push.CodeInvalidValue, "%v", err)
 		}
 	}

@@ -18,14 +18,36 @@ import (
 // An event is one thing that a webhook tells: its sender's id of the delivery,
 // and the body that rules see.
 type event struct {
-	id   string
-	body any
+	id     string
+	body   any
+	halves bool // what came has half characters, which are U+FFFD in the body
 }
 
 // readEvents reads a verified webhook: one event, or a batch of CloudEvents. A
 // body that says it is a form becomes its fields, one that is neither JSON nor a
 // form a text.
 func readEvents(h http.Header, body []byte, receiver *signature.Receiver) (events []event, isBatch bool, p *push.Problem) {
+	events, isBatch, p = decodeEvents(h, body, receiver)
+	if p != nil || !push.HasHalfCharacter(body) {
+		return events, isBatch, p
+	}
+	for i := range events {
+		events[i].halves = true
+		if object, ok := events[i].body.(map[string]any); ok && object["specversion"] == "1.0" && (isLossy(object["id"]) || isLossy(object["source"])) {
+			return nil, false, push.NewProblem(push.CodeBadRequest, "the id or source of the CloudEvent holds half a character, and could be that of another")
+		}
+	}
+	return events, isBatch, nil
+}
+
+// isLossy reports whether a value may have been another before it was decoded.
+func isLossy(value any) bool {
+	text, ok := value.(string)
+	return ok && push.HasReplacement(text)
+}
+
+// decodeEvents is readEvents, whatever half characters may hide.
+func decodeEvents(h http.Header, body []byte, receiver *signature.Receiver) (events []event, isBatch bool, p *push.Problem) {
 	kind := mediaType(h)
 	switch {
 	case kind == batchKind:
@@ -57,7 +79,7 @@ func readEvents(h http.Header, body []byte, receiver *signature.Receiver) (event
 			}
 		}
 	}
-	return []event{{receiver.DeliveryID(h, body, value), value}}, false, nil
+	return []event{{id: receiver.DeliveryID(h, body, value), body: value}}, false, nil
 }
 
 // mediaType returns what the Content-Type says, without its parameters.
