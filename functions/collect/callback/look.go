@@ -3,6 +3,7 @@ package callback
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -17,6 +18,8 @@ const (
 	pageDevices = 1000
 	maxPages    = 10 // of the devices of one recipient that one look reads
 	asksAtOnce  = 8  // recipients of one message
+
+	maxFailing = 2 * source.MaxStored // sources that are noted as failing, give or take those that failed within RetryMost
 )
 
 // look finds out how far m has come, tells target what is new, and sets what is
@@ -138,11 +141,11 @@ func (s *Sweeper) tell(ctx context.Context, target *source.Callback, c *store.Ca
 		s.metrics.seconds.Observe(time.Since(begun).Seconds())
 		if err != nil {
 			if ctx.Err() == nil {
-				s.metrics.callbacks.WithLabelValues(c.Source, outcomeFailed).Inc()
+				s.metrics.callback(c.Source, outcomeFailed)
 			}
 			return err
 		}
-		s.metrics.callbacks.WithLabelValues(c.Source, outcomeTold).Inc()
+		s.metrics.callback(c.Source, outcomeTold)
 		s.works(c.Source)
 		h.of.Told = append(h.of.Told, h.name)
 	}
@@ -174,7 +177,7 @@ func (s *Sweeper) failed(c *store.Callback, name string, why error) {
 
 // park has c wait for somebody to decide.
 func (s *Sweeper) park(c *store.Callback, reason string) {
-	s.metrics.callbacks.WithLabelValues(c.Source, outcomeParked).Inc()
+	s.metrics.callback(c.Source, outcomeParked)
 	s.log.Error("callback parked", "source", c.Source, "message", c.Message, "attempts", c.Attempts, "reason", reason)
 	c.State, c.DueAt, c.Reason = store.CallbackParked, s.cfg.Now(), clipped(reason)
 }
@@ -196,6 +199,9 @@ func (s *Sweeper) fails(name string, why error, now time.Time) time.Time {
 	var status *statusError
 	if errors.As(why, &status) {
 		wait = max(wait, status.after)
+	}
+	if len(s.failing) >= maxFailing { // sources that were removed are never told again
+		maps.DeleteFunc(s.failing, func(_ string, f failure) bool { return f.until.Before(now) })
 	}
 	s.failing[name] = failure{tries: f.tries + 1, until: now.Add(wait), reason: clipped(why.Error())}
 	return now.Add(wait)

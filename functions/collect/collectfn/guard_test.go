@@ -250,22 +250,6 @@ func TestSourceMetrics(t *testing.T) {
 	}
 }
 
-// TestSourceLabels bounds how many sources have labels of their own.
-func TestSourceLabels(t *testing.T) {
-	l := labels{most: maxSourceLabels, known: make(map[string]bool)}
-	for i := range maxSourceLabels {
-		if name := fmt.Sprint("s", i); l.of(name) != name {
-			t.Fatalf("source %d is %q", i, l.of(name))
-		}
-	}
-	if got := l.of("one more"); got != "other" {
-		t.Errorf("one more is %q, want other", got)
-	}
-	if got := l.of("s7"); got != "s7" {
-		t.Errorf("a source that is known is %q", got)
-	}
-}
-
 // TestRuleLabels bounds how many rules have labels of their own: the names of
 // rules come over the API, too.
 func TestRuleLabels(t *testing.T) {
