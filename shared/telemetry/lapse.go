@@ -3,6 +3,7 @@ package telemetry
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 )
 
 // A Lapse tells the log when something begins to fail and when it works again,
@@ -11,18 +12,22 @@ import (
 type Lapse struct {
 	What string // that fails or works, for the log; set before the first Note
 
-	mu      sync.Mutex // guards what follows
-	failing bool
-	failed  int // tries since it began
+	failing atomic.Bool // changed with mu held
+
+	mu     sync.Mutex // guards what follows
+	failed int        // tries since it began
 }
 
-// Note takes the outcome of one try.
+// Note takes the outcome of one try. Where all is well it waits for nobody.
 func (l *Lapse) Note(log *slog.Logger, err error) {
+	if err == nil && !l.failing.Load() {
+		return
+	}
 	l.mu.Lock()
-	began := err != nil && !l.failing
-	ended := err == nil && l.failing
-	failed := l.failed
-	l.failing = err != nil
+	failing, failed := l.failing.Load(), l.failed
+	began := err != nil && !failing
+	ended := err == nil && failing
+	l.failing.Store(err != nil)
 	if err != nil {
 		l.failed++
 	} else {

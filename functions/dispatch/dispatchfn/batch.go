@@ -126,8 +126,9 @@ func (b *batch) run(ctx context.Context) bool {
 		return true
 	}
 	whole := true
-	if err := b.settle(ctx); err != nil {
-		b.h.log.Warn("messages not confirmed", "messages", len(b.messages), "places", len(b.places), "err", err)
+	err := b.settle(ctx)
+	b.h.placed.Note(b.h.log, err)
+	if err != nil {
 		b.failAll(push.NewProblem(push.CodeUnavailable, "the message could not be placed; hand it off again"))
 		whole = false
 	}

@@ -142,6 +142,7 @@ type Handler struct {
 	metrics *metrics
 	outbox  telemetry.Lapse // looks at the outbox, for the log
 	swept   telemetry.Lapse // sweeps of the store, likewise
+	placed  telemetry.Lapse // batches, likewise
 	misses  misses
 	reached reached
 	slots   chan struct{} // holds a token for each request, or batch of small ones, under way
@@ -165,6 +166,7 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 		cfg: cfg, reg: reg, store: st, nodes: nodes, log: log, metrics: newMetrics(prom),
 		outbox:  telemetry.Lapse{What: "look at the outbox"},
 		swept:   telemetry.Lapse{What: "sweep of the store"},
+		placed:  telemetry.Lapse{What: "dispatch of messages"},
 		misses:  misses{byNode: make(map[push.NodeID]miss)},
 		reached: reached{at: make(map[push.NodeID]time.Time)},
 		slots:   make(chan struct{}, cfg.Concurrency),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"pushcluster/functions/dispatch/dispatchfn"
+	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
 
@@ -31,6 +33,42 @@ func (s *awayStore) ClaimOutbox(ctx context.Context, now, until time.Time, limit
 	default:
 	}
 	return s.Store.ClaimOutbox(ctx, now, until, limit)
+}
+
+// A deafStore writes no inbox while it is deaf.
+type deafStore struct {
+	store.Store
+	deaf atomic.Bool
+}
+
+func (s *deafStore) WriteInbox(ctx context.Context, entries []store.InboxEntry) ([]store.Placement, error) {
+	if s.deaf.Load() {
+		return nil, errors.New("no route to host")
+	}
+	return s.Store.WriteInbox(ctx, entries)
+}
+
+// TestDispatchTellsALapseOnce has the store away while five messages come.
+func TestDispatchTellsALapseOnce(t *testing.T) {
+	c := newCluster(t, dispatchfn.Config{}, nil)
+	st := &deafStore{Store: c.store}
+	var out bytes.Buffer
+	h, err := dispatchfn.New(dispatchfn.Config{}, c.reg, st, takesAll{}, slog.New(slog.NewTextHandler(&out, nil)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Wait()
+	for i, away := range []bool{false, true, true, true, true, true, false, false} {
+		st.deaf.Store(away)
+		m := message(fmt.Sprint("lapse/", i), toUsers("42"))
+		if p := h.Dispatch(t.Context(), []*push.Message{m}, false)[0]; (p != nil) != away {
+			t.Errorf("message %d comes to %v, want that it fails: %v", i, p, away)
+		}
+	}
+	lines := strings.SplitAfter(out.String(), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[0], `msg=fails what="dispatch of messages" err=`) || !strings.Contains(lines[1], `msg="works again" what="dispatch of messages" failed=5`) {
+		t.Errorf("it told\n%s\nwant one line when that begins and one when it ends", &out)
+	}
 }
 
 // TestRunTellsALapseOnce has the outbox away for five looks.
