@@ -1,6 +1,7 @@
 package dispatchfn_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ type meeting struct {
 func meet(t *testing.T, cfg dispatchfn.Config) *meeting {
 	t.Helper()
 	m := &meeting{cluster: newCluster(t, dispatchfn.Config{BatchItems: cfg.BatchItems}, nil)}
-	cfg.PushTime = 5 * time.Second
+	cfg.Deadline, cfg.PushTime = cmp.Or(cfg.Deadline, time.Minute), time.Minute
 	m.prom = prometheus.NewRegistry() // of the one that is tested
 	m.gate = &gate{Registry: m.reg, open: make(chan struct{})}
 	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), m.reg.Now, nil)
@@ -101,7 +102,7 @@ func (m *meeting) plug() {
 
 func (m *meeting) await(holds func() bool) {
 	m.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); !holds(); runtime.Gosched() {
 		if time.Now().After(deadline) {
 			m.t.Fatal("what is awaited does not come")
 		}

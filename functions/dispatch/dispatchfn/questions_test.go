@@ -65,7 +65,7 @@ func (c *cluster) question(path, body string) (int, []byte) {
 }
 
 func TestInfo(t *testing.T) {
-	c := newCluster(t, dispatchfn.Config{PushTime: 100 * time.Millisecond}, nil)
+	c := newCluster(t, dispatchfn.Config{PushTime: 2 * time.Second}, nil)
 	since := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	one := func(after time.Duration) func(push.NodeID, string, []byte) any {
 		return func(id push.NodeID, path string, body []byte) any {
@@ -87,7 +87,7 @@ func TestInfo(t *testing.T) {
 	}
 	began := time.Now()
 	status, raw := c.question("/v1/dispatch/info", `{"user":"42"}`)
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	var got push.InfoAnswer

@@ -107,7 +107,7 @@ func (hangingStore) WriteInbox(ctx context.Context, _ []store.InboxEntry) ([]sto
 // TestDeadlineOfWhatWaits: the time of a request counts from when it came,
 // however much is before it.
 func TestDeadlineOfWhatWaits(t *testing.T) {
-	const deadline = 500 * time.Millisecond
+	const deadline = 2 * time.Second
 	c := newCluster(t, dispatchfn.Config{Deadline: deadline, Concurrency: 1}, func(_ *cluster, s store.Store) dispatchfn.Store { return hangingStore{s} })
 	var all sync.WaitGroup
 	took := make([]time.Duration, 2000)
