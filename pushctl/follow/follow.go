@@ -11,12 +11,17 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/centrifugal/centrifuge-go"
 )
 
 // endpoint is where nodes take WebSockets.
 const endpoint = "/connection/websocket"
+
+// handshakeTime is how long a connection may take to open, its TLS included. The
+// SDK's own second is short for a line far away, and for a server that is busy.
+const handshakeTime = 10 * time.Second
 
 // Config says whose messages to follow, and where.
 type Config struct {
@@ -105,7 +110,7 @@ func Run(ctx context.Context, cfg Config, take func(Message) error, told func(st
 	}
 	f := &follower{ctx: ctx, cfg: cfg, take: take, told: told, ended: make(chan struct{})}
 	conn := centrifuge.Config{
-		Token: token, Name: "pushctl",
+		Token: token, Name: "pushctl", HandshakeTimeout: handshakeTime,
 		GetToken: func(centrifuge.ConnectionTokenEvent) (string, error) { return cfg.Token(ctx) },
 	}
 	if cfg.Device != "" {

@@ -1,6 +1,13 @@
 package follow
 
-import "testing"
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
 
 func TestAddress(t *testing.T) {
 	tests := map[string]struct {
@@ -21,5 +28,22 @@ func TestAddress(t *testing.T) {
 				t.Errorf("Address(%q) = %q, %v, want %q", tt.url, got, err, tt.want)
 			}
 		})
+	}
+}
+
+// A node that takes its time to open a connection is waited for.
+func TestRunWaitsForTheHandshake(t *testing.T) {
+	n := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(1500 * time.Millisecond): // what is slow is the subject
+			w.WriteHeader(http.StatusTeapot)
+		case <-r.Context().Done():
+		}
+	}))
+	defer n.Close()
+	token := func(context.Context) (string, error) { return "token", nil }
+	err := Run(t.Context(), Config{Node: n.URL, Token: token}, func(Message) error { return nil }, func(string) {})
+	if err == nil || !strings.Contains(err.Error(), "bad handshake") {
+		t.Errorf("Run = %v, want that the node answered", err)
 	}
 }
