@@ -16,7 +16,7 @@ import (
 )
 
 // browserPatience is how long anything in the browser may take.
-const browserPatience = 20 * time.Second
+const browserPatience = time.Minute
 
 // A browser is one tab of a headless Chromium of its own, driven by the DevTools
 // protocol over a pipe: JSON messages that end in NUL.

@@ -112,7 +112,7 @@ func (f *frames) dial(path string) error {
 	resp.Body.Close()
 	_, query, _ := strings.Cut(path, "device=")
 	f.ws, f.device, f.given = ws, push.Device(query), 0
-	return ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+	return ws.SetReadDeadline(time.Now().Add(time.Minute))
 }
 
 // next returns the next packet. A ping is answered and passed over, unless
@@ -166,7 +166,7 @@ func (f *frames) note(packet string) {
 // awaitCursor waits until a pong has moved the device's cursor, which is written
 // a moment after the pong came.
 func (f *frames) awaitCursor() error {
-	end := time.After(10 * time.Second)
+	end := time.After(time.Minute)
 	for {
 		cursors, err := f.stage.Store.LoadCursors(f.t.Context(), []store.UserDevice{{User: stack.DemoUser, Device: f.device}})
 		if err != nil {
@@ -203,7 +203,7 @@ func (f *frames) expect(want string) error {
 // expectAnswer asks Collect until it answers what is wanted: cursors are written
 // a moment after a device has moved them.
 func (f *frames) expectAnswer(path, want string) error {
-	end := time.After(10 * time.Second)
+	end := time.After(time.Minute)
 	for {
 		got, err := f.ask(path)
 		if err != nil {

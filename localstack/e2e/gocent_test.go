@@ -18,7 +18,7 @@ import (
 func newGocent(t *testing.T, s *stack.Stack, key string) *gocent.Client {
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	return gocent.New(gocent.Config{Addr: s.Collect.URL + "/api", Key: key, HTTPClient: &http.Client{Transport: transport, Timeout: 20 * time.Second}})
+	return gocent.New(gocent.Config{Addr: s.Collect.URL + "/api", Key: key, HTTPClient: &http.Client{Transport: transport, Timeout: time.Minute}})
 }
 
 // codeOf returns the code of an error that gocent was answered, 0 if there is

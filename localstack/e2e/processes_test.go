@@ -152,7 +152,7 @@ func (p *program) end(t *testing.T) {
 		return
 	}
 	p.cmd.Process.Signal(syscall.SIGTERM)
-	late := time.AfterFunc(20*time.Second, func() { p.cmd.Process.Kill() })
+	late := time.AfterFunc(2*time.Minute, func() { p.cmd.Process.Kill() })
 	err := p.cmd.Wait()
 	late.Stop()
 	if err != nil {
@@ -168,7 +168,7 @@ func (p *program) kill() {
 
 func (p *program) awaitReady(t *testing.T) {
 	t.Helper()
-	end := time.After(30 * time.Second)
+	end := time.After(2 * time.Minute)
 	for {
 		resp, err := http.Get(p.url + "/readyz")
 		if err == nil {
@@ -180,7 +180,7 @@ func (p *program) awaitReady(t *testing.T) {
 		select {
 		case <-end:
 			p.kill()
-			t.Fatalf("%s is not ready after 30 s; it said:\n%s", filepath.Base(p.path), p.log)
+			t.Fatalf("%s is not ready after 2 minutes; it said:\n%s", filepath.Base(p.path), p.log)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -190,7 +190,7 @@ func (p *program) awaitReady(t *testing.T) {
 // status want.
 func (ps *programs) call(url, body string, want int, answer any) {
 	ps.t.Helper()
-	ctx, cancel := context.WithTimeout(ps.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(ps.t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	if err != nil {

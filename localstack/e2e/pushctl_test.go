@@ -59,7 +59,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: eventually PATTERN PROGRAM ARGUMENTS…")
 	}
 	pattern := regexp.MustCompile(args[0])
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		err := ts.Exec(args[1], args[2:]...)
 		got := ts.ReadFile("stdout")

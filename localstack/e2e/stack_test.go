@@ -24,7 +24,7 @@ func start(t *testing.T, tune ...func(*stack.Config)) *stack.Stack {
 	for _, f := range tune {
 		f(&cfg)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	s, err := stack.Start(ctx, cfg)
 	if err != nil {

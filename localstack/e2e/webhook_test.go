@@ -71,13 +71,13 @@ func TestWebhookReachesAPerson(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Nothing says when the file was read but what becomes of the next webhook.
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for n := 2; !slices.Contains(p.received(), edited); n++ {
 		if status, answer := hook(t, s, fmt.Sprint("d-", n), secret, stack.SampleWebhook); status != 202 {
 			t.Fatalf("the webhook is answered %d %s, want 202", status, answer)
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the edited rule was not used within 20 s")
+			t.Fatal("the edited rule was not used within a minute")
 		}
 	}
 }
