@@ -21,6 +21,10 @@ const (
 	// about a second at most.
 	roundBytes  = 4 << 20
 	roundPlaces = 10_000
+	// A round that has its places takes small entries all the same, with up to
+	// extraPlaces in all: each wide one is a round of its own, and who has nothing
+	// to do with it is not to wait for all of them.
+	extraPlaces = 1_000
 )
 
 // A dueEntry is an entry of the outbox with its message, and what came of it.
@@ -158,10 +162,10 @@ type round struct {
 func newRound(entries []*dueEntry) *round {
 	r := &round{}
 	taken, with := make(channelSet), make(channelSet) // by those alone or later, and by those together
-	bytes, places := 0, 0
+	bytes, places, extra := 0, 0, 0
 	for _, e := range entries {
-		alone := e.Attempts >= aloneAfter
-		full := bytes >= roundBytes || places >= roundPlaces
+		alone, width := e.Attempts >= aloneAfter, e.message.To.AtMost() // an entry without order has no Channels
+		full := bytes >= roundBytes || places >= roundPlaces && (width > smallPlaces || extra+width > extraPlaces)
 		switch {
 		case taken.hasAny(e.Channels), alone && with.hasAny(e.Channels), !alone && full:
 			r.later = append(r.later, e)
@@ -174,7 +178,11 @@ func newRound(entries []*dueEntry) *round {
 			r.together = append(r.together, e)
 			with.add(e.Channels)
 			bytes += len(e.message.Data)
-			places += len(e.Channels)
+			if places >= roundPlaces {
+				extra += width
+			} else {
+				places += width
+			}
 		}
 		r.entries = append(r.entries, e)
 	}
