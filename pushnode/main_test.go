@@ -67,7 +67,7 @@ func startProgram(t *testing.T, drain string) *program {
 		t.Fatal(err)
 	}
 	p := &program{t: t, ended: make(chan error, 1)}
-	if p.reg, err = registry.Open(redis.URL(), st, registry.Config{}); err != nil {
+	if p.reg, err = registry.Open(redis.URL(), st, registry.Config{Timeout: time.Minute}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.reg.Close() })

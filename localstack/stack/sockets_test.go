@@ -37,7 +37,7 @@ func open(t *testing.T, s *Stack, n *Process) *client {
 	}
 	t.Cleanup(func() { conn.Close() })
 	c := &client{conn, bufio.NewReader(conn)}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(c, "GET /connection/websocket?token=%s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", token)
 	resp, err := http.ReadResponse(c.read, nil)
@@ -81,7 +81,7 @@ func TestKillResetsClients(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer silent.Close()
-			silent.SetDeadline(time.Now().Add(20 * time.Second))
+			silent.SetDeadline(time.Now().Add(time.Minute))
 			n.Kill()
 			if _, err := io.Copy(io.Discard, client.read); !errors.Is(err, syscall.ECONNRESET) {
 				t.Errorf("the killed node's client reads until %v, want a reset", err)

@@ -61,7 +61,7 @@ func TestTouchDue(t *testing.T) {
 // TestPingTouches: what a device that is connected follows is touched, though
 // nothing comes; what was forgotten is not brought back.
 func TestPingTouches(t *testing.T) {
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{})
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"pushcluster/shared/freeaddr"
 	"pushcluster/shared/push"
@@ -103,7 +104,7 @@ func openCluster(t *testing.T, servers []*registrytest.Server) bench {
 	for _, s := range servers {
 		addrs = append(addrs, s.Addr())
 	}
-	reg, err := registry.Open("redis+cluster://"+strings.Join(addrs, ","), terms, registry.Config{})
+	reg, err := registry.Open("redis+cluster://"+strings.Join(addrs, ","), terms, registry.Config{Timeout: 15 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pushcluster/shared/registry"
 	"pushcluster/shared/registry/registrytest"
@@ -11,7 +12,7 @@ import (
 
 func TestEvicted(t *testing.T) {
 	s := registrytest.Redis(t)
-	r, err := registry.Open(s.URL(), new(registrytest.Terms), registry.Config{})
+	r, err := registry.Open(s.URL(), new(registrytest.Terms), registry.Config{Timeout: 15 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func post(t *testing.T, path, body string) []byte {
 }
 
 func TestInvoke(t *testing.T) {
-	e, log, _ := start(t, Config{Env: []string{"WORD=hello"}, Timeout: 2 * time.Second})
+	e, log, _ := start(t, Config{Env: []string{"WORD=hello"}, Timeout: 5 * time.Second})
 	steps := []struct {
 		name, path, body string
 		failed           bool
@@ -110,7 +110,7 @@ func TestInvoke(t *testing.T) {
 		{"panics, and lives on", "/panic", "", false, `internal`, false},
 		{"dies", "/die", "", true, "Runtime.ExitError", false},
 		{"is started again", "/echo", "you", false, "hello you", true},
-		{"hangs", "/hang", "", true, "Task timed out after 2.00 seconds", false},
+		{"hangs", "/hang", "", true, "Task timed out after 5.00 seconds", false},
 		{"is started again", "/echo", "you", false, "hello you", true},
 	}
 	for _, s := range steps {
