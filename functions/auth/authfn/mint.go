@@ -43,12 +43,19 @@ func (h *Handler) mint(w http.ResponseWriter, r *http.Request) {
 		refuse("no_key", push.NewProblem(push.CodeNotFound, "no tokens are minted here: TOKEN_KEYS has no key that can sign"))
 		return
 	}
+	body, p := serve.Body(w, r, maxMintBody)
 	var req mintRequest
-	if p := serve.Decode(w, r, maxMintBody, &req); p != nil {
-		refuse("rejected", p)
-		return
+	if p == nil {
+		p = serve.DecodeBytes(body, &req)
 	}
-	grant, p := req.grant()
+	var grant token.Grant
+	if p == nil {
+		grant, p = req.grant()
+	}
+	if p == nil && (push.Halved(body, req.User) || push.Halved(body, req.Channels...) || push.Halved(body, req.Topics...)) {
+		// A token of U+FFFD would be everybody's whose name has lost half a character.
+		p = push.NewProblem(push.CodeInvalidValue, "user, a channel or a topic holds half a character: one of a pair of \\u escapes is missing")
+	}
 	if p != nil {
 		refuse("rejected", p)
 		return

@@ -73,6 +73,9 @@ func TestMintRefuses(t *testing.T) {
 		"bad channel":      {`{"user":"42","channels":["a","b*"]}`, key, 422, push.CodeInvalidValue, "channels[1]"},
 		"bad topic":        {`{"user":"42","topics":["#43"]}`, key, 422, push.CodeInvalidValue, "topics[0]"},
 		"many topics":      {`{"user":"42","topics":[` + many + `]}`, key, 422, push.CodeInvalidValue, "129 topics"},
+		"half a user":      {`{"user":"\ud800"}`, key, 422, push.CodeInvalidValue, "half a character"},
+		"half a channel":   {`{"user":"42","channels":["a","\udc00"]}`, key, 422, push.CodeInvalidValue, "half a character"},
+		"half a topic":     {`{"user":"42","topics":["room:\ud83d*"]}`, key, 422, push.CodeInvalidValue, "half a character"},
 		"info too large":   {fmt.Sprintf(`{"user":"42","info":"%s"}`, strings.Repeat("a", push.MaxToken)), key, 422, push.CodeInvalidValue, "bytes long"},
 		"body too large":   {`{"user":"` + strings.Repeat("a", maxMintBody) + `"}`, key, 413, push.CodeBodyTooLarge, ""},
 	}
