@@ -25,7 +25,7 @@ const childEnv = "PUSHCLUSTER_TEST_STORE"
 // child inserts messages from four goroutines as fast as it can, and prints the
 // id of each that is stored, until its standard input ends.
 func child(path string) int {
-	s, err := sqlitestore.Open(path, sqlitestore.Config{})
+	s, err := sqlitestore.Open(path, sqlitestore.Config{Timeout: time.Minute})
 	if err == nil {
 		err = s.Prepare(context.Background())
 	}
@@ -201,7 +201,7 @@ func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	var epochs [2]string
 	for i := range epochs {
-		s, err := sqlitestore.Open(path, sqlitestore.Config{})
+		s, err := sqlitestore.Open(path, sqlitestore.Config{Timeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -18,6 +19,7 @@ import (
 func openPrepared(t *testing.T, cfg Config) (*Store, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "store.db")
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second) // the machine may be busy with other tests
 	s, err := Open(path, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +234,7 @@ func TestCloseUnderWrites(t *testing.T) {
 	}
 	all.Wait()
 
-	again, err := Open(path, Config{})
+	again, err := Open(path, Config{Timeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -228,7 +228,7 @@ func raceClaimCallbacks(t *testing.T, stores []store.Store) {
 	check(t, stores[0].PutCallbacks(t.Context(), entries))
 	var mu sync.Mutex // guards what follows
 	taken := make(map[push.MessageID]int)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	together(3, func(i int) {
 		for time.Now().Before(deadline) {
 			s := each(stores, i)

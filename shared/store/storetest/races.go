@@ -164,7 +164,7 @@ func raceClaim(t *testing.T, stores []store.Store) {
 	check(t, stores[0].PutOutbox(t.Context(), entries))
 	var mu sync.Mutex
 	taken := make(map[push.MessageID]int)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	together(4, func(i int) {
 		for time.Now().Before(deadline) {
 			got, err := each(stores, i).ClaimOutbox(t.Context(), base, base.Add(time.Minute), 7)
