@@ -3,6 +3,8 @@ package node
 import (
 	"runtime"
 	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // Connections returns how many there are.
@@ -28,4 +30,9 @@ func (n *Node) InLine() int {
 		c.mu.Unlock()
 	}
 	return count
+}
+
+// Slow returns how many connections were closed as slow for this reason.
+func (n *Node) Slow(reason string) float64 {
+	return testutil.ToFloat64(n.metrics.slow.WithLabelValues(reason))
 }

@@ -23,8 +23,9 @@ type socket struct {
 	raw     syscall.RawConn // nil where the connection has none (TLS): all is left to flush
 	shallow bool            // it is read by raw, whenever there is something to read; else by gorilla, which waits for it
 
-	mu   sync.Mutex // guards what follows
-	rest []byte
+	mu    sync.Mutex // guards what follows
+	rest  []byte
+	since time.Time // when rest began to wait, or some of it was last taken
 }
 
 func newSocket(c net.Conn) *socket {
@@ -53,6 +54,9 @@ func (s *socket) Write(p []byte) (int, error) {
 		}
 		taken = n
 	}
+	if len(s.rest) == 0 && taken < len(p) {
+		s.since = time.Now()
+	}
 	s.rest = append(s.rest, p[taken:]...)
 	return len(p), nil
 }
@@ -78,23 +82,26 @@ func (s *socket) awaitDrained(c *client) bool {
 	return true
 }
 
-// see waits until the socket took everything. A peer that takes nothing is slow;
-// one that then does not take the close frame either is cut off, and see reports
-// false.
+// see waits until the socket took everything. Of a peer that takes nothing judge
+// says what follows: TLS survives no deadline, so there is none while one that is
+// slow may yet take the close frame. see reports false of one that does not.
 func (s *socket) see(c *client) bool {
-	if s.flush(c.node.cfg.WriteTimeout) == nil {
-		return true
-	}
-	c.fallBehind("write_timeout")
-	if s.flush(c.node.cfg.SlowTimeout) != nil {
+	if s.flush(c.node.cfg.WriteTimeout+c.node.cfg.SlowTimeout) != nil {
 		c.abort(push.CloseWriteError)
 		return false
 	}
 	return true
 }
 
-// judge does nothing: see has deadlines.
-func (s *socket) judge(*client, time.Time) bool { return false }
+func (s *socket) judge(c *client, now time.Time) bool {
+	s.mu.Lock()
+	since, yes := s.since, len(s.rest) > 0
+	s.mu.Unlock()
+	if yes {
+		c.judgeWaiting(now.Sub(since))
+	}
+	return yes
+}
 
 func (s *socket) dropUnsent() {
 	if c, ok := s.Conn.(interface{ SetLinger(seconds int) error }); ok { // with TLS it is not
@@ -107,23 +114,29 @@ func (s *socket) cut() bool {
 	return false
 }
 
-// flush writes what waits, for as long as some of it is taken within timeout.
-// After an error that is a timeout the remainder still waits and flush may be
-// called again. One goroutine at a time may call it.
+// flushBytes is how much is written at a time, and thus what a peer must take not
+// to count as taking nothing.
+const flushBytes = 4 << 10
+
+// flush writes what waits, for as long as some of it is taken within timeout; with
+// TLS, flushBytes of it. One goroutine at a time may call it.
 func (s *socket) flush(timeout time.Duration) error {
 	for {
 		if err := s.Conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 			return err
 		}
 		s.mu.Lock()
-		rest := s.rest
+		part := s.rest[:min(len(s.rest), flushBytes)]
 		s.mu.Unlock()
-		if len(rest) == 0 {
+		if len(part) == 0 {
 			return nil
 		}
-		n, err := s.Conn.Write(rest)
+		n, err := s.Conn.Write(part)
 		s.mu.Lock()
 		s.rest = s.rest[n:] // Write only ever appends, so this cuts what was written
+		if n > 0 {
+			s.since = time.Now()
+		}
 		if len(s.rest) == 0 {
 			s.rest = nil
 		}

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/http/httptest"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -47,4 +49,41 @@ func TestFlush(t *testing.T) {
 			})
 		})
 	}
+}
+
+// With TLS, which is of no use after a deadline, a peer that takes some all the time
+// gets everything, too.
+func TestFlushTLS(t *testing.T) {
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	cfg := &tls.Config{Certificates: server.TLS.Certificates}
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		secret := tls.Server(here, cfg)
+		shaken := make(chan error, 1)
+		go func() { shaken <- secret.Handshake() }()
+		peer := tls.Client(there, &tls.Config{InsecureSkipVerify: true, SessionTicketsDisabled: true})
+		go func() { _ = peer.Handshake() }() // and then reads nothing
+		if err := <-shaken; err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		s := newSocket(secret)
+		if _, err := s.Write(make([]byte, 50_000)); err != nil {
+			t.Fatal(err)
+		}
+		taken := make(chan struct{})
+		go func() {
+			defer close(taken)
+			for err := error(nil); err == nil; {
+				time.Sleep(9 * time.Second)
+				_, err = io.CopyN(io.Discard, there, 10_000)
+			}
+		}()
+		if err := s.flush(10 * time.Second); err != nil {
+			t.Errorf("flush = %v, want all written", err)
+		}
+		here.Close()
+		<-taken
+	})
 }

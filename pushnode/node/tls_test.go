@@ -14,26 +14,57 @@ import (
 	"pushcluster/pushnode/node"
 )
 
+// dialTLS opens a connection to s, which has TLS.
+func dialTLS(t *testing.T, s *httptest.Server) *websocket.Conn {
+	t.Helper()
+	known := x509.NewCertPool()
+	known.AddCert(s.Certificate())
+	d := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: known, ServerName: "example.com"}, HandshakeTimeout: time.Minute}
+	ws, _, err := d.Dial("wss"+strings.TrimPrefix(s.URL, "https")+"/connection/websocket", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ws.Close() })
+	_ = ws.SetReadDeadline(time.Now().Add(time.Minute)) // fails on a closed connection alone
+	return ws
+}
+
+// A client that takes nothing is told that it is slow over TLS, too, as soon as it
+// takes what was on its way.
+func TestTLSSlowIsTold(t *testing.T) {
+	c := newCluster(t, node.Config{QueueBytes: 64 << 20, WriteTimeout: 200 * time.Millisecond, SlowTimeout: 5 * time.Minute}, 1)
+	s := httptest.NewTLSServer(c.nodes[0].Public())
+	t.Cleanup(s.Close)
+	ws := dialTLS(t, s)
+	if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"id":1,"connect":{"token":"42"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, reply, err := ws.ReadMessage(); err != nil || !bytes.Contains(reply, []byte(`"connect":{`)) {
+		t.Fatalf("connect is answered %s, %v", reply, err)
+	}
+	big := `"` + strings.Repeat("x", 60<<10) + `"`
+	for range 200 { // 12 MB: more than the kernel's buffers take
+		c.send("#42", big)
+	}
+	eventually(t, "the client counts as slow", func() bool { return c.nodes[0].Slow("write_timeout") == 1 })
+	for {
+		_, _, err := ws.ReadMessage()
+		if err != nil {
+			if !websocket.IsCloseError(err, 3008) {
+				t.Errorf("the slow client's connection ends with %v, want 3008", err)
+			}
+			return
+		}
+	}
+}
+
 // A node whose server has TLS opens connections and brings messages, and tells a
 // client whose frame is too large why it is closed.
 func TestTLSInTheNode(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
 	s := httptest.NewTLSServer(c.nodes[0].Public())
 	t.Cleanup(s.Close)
-	known := x509.NewCertPool()
-	known.AddCert(s.Certificate())
-	open := func() *websocket.Conn {
-		d := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: known, ServerName: "example.com"}, HandshakeTimeout: patience}
-		ws, _, err := d.Dial("wss"+strings.TrimPrefix(s.URL, "https")+"/connection/websocket", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { ws.Close() })
-		_ = ws.SetReadDeadline(time.Now().Add(patience)) // fails on a closed connection alone
-		return ws
-	}
-
-	ws := open()
+	ws := dialTLS(t, s)
 	if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"id":1,"connect":{"token":"42"}}`)); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +76,7 @@ func TestTLSInTheNode(t *testing.T) {
 		t.Errorf("received %s, %v", message, err)
 	}
 
-	large := open()
+	large := dialTLS(t, s)
 	if err := large.WriteMessage(websocket.TextMessage, make([]byte, 100<<10)); err != nil {
 		t.Fatal(err)
 	}

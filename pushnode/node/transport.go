@@ -48,14 +48,20 @@ func (s pollSocket) judge(c *client, now time.Time) bool {
 	if !yes {
 		return false
 	}
-	late := now.Sub(since) - c.node.cfg.WriteTimeout
+	c.judgeWaiting(now.Sub(since))
+	return true
+}
+
+// judgeWaiting closes c if its peer has taken nothing of what waits for too long.
+// One that then does not take the close frame either is cut off.
+func (c *client) judgeWaiting(long time.Duration) {
+	late := long - c.node.cfg.WriteTimeout
 	if late > 0 {
 		c.fallBehind("write_timeout")
 	}
 	if late > c.node.cfg.SlowTimeout {
 		c.abort(push.CloseWriteError)
 	}
-	return true
 }
 
 func (s pollSocket) closeWrite() bool { return s.CloseWrite() }
