@@ -115,7 +115,7 @@ func TestHeal(t *testing.T) {
 	begin := l.messages[0].accepted
 	l.faults = []fault{{what: "test", begin: begin, end: begin.Add(10 * time.Second)}}
 	for n, late := range []time.Duration{100 * time.Millisecond, 5 * time.Second, 13 * time.Second} {
-		f.got[uint32(n)] = receipt{offset: uint64(n + 1), at: l.messages[n].accepted.Add(late)}
+		f.got[uint32(n)] = receipt{offset: uint64(n + 1), at: begin.Add(late)}
 	}
 	got := l.tally()
 	want := 3 * time.Second // of the last one: 13 s, less the 10 s of the fault
