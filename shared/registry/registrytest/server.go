@@ -183,7 +183,7 @@ func (s *Server) start() error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		if answer, err := Do(s.addr, "PING"); err == nil && answer == "+PONG" {
 			s.cmd, s.done = cmd, done
@@ -197,7 +197,7 @@ func (s *Server) start() error {
 		if time.Now().After(deadline) {
 			_ = cmd.Process.Kill()
 			<-done
-			return errors.New("it did not answer within 10 s")
+			return errors.New("it did not answer within a minute")
 		}
 	}
 }
@@ -205,12 +205,12 @@ func (s *Server) start() error {
 // Do sends one command to the Redis at addr and returns the first line of its
 // answer.
 func Do(addr string, args ...string) (string, error) {
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return "", err
 	}
 	var b strings.Builder
