@@ -91,6 +91,11 @@ func (s *Store) RemoveCursors(ctx context.Context, user push.UserID, device push
 	return s.post(ctx, store.CursorBatch{Remove: []store.CursorsRemoved{{User: user, Device: device, Channels: channels}}})
 }
 
+// ForgetDevices does what the contract says, through Dispatch.
+func (s *Store) ForgetDevices(ctx context.Context, user push.UserID, devices []push.Device, quiet time.Time) error {
+	return s.post(ctx, store.CursorBatch{Forget: []store.DevicesQuiet{{User: user, Devices: devices, Quiet: quiet}}})
+}
+
 func (s *Store) post(ctx context.Context, batch store.CursorBatch) error {
 	body, err := json.Marshal(batch)
 	if err != nil {

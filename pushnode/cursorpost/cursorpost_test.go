@@ -83,6 +83,12 @@ func TestCursorsGoThroughDispatch(t *testing.T) {
 	if got, err = s.LoadCursors(ctx, []store.UserDevice{{User: "42", Device: "phone"}}); err != nil || len(got) != count-2 {
 		t.Errorf("after removing two LoadCursors = %d cursors, %v, want %d", len(got), err, count-2)
 	}
+	if err := s.ForgetDevices(ctx, "42", []push.Device{"phone"}, at.Add(-time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = s.LoadCursors(ctx, []store.UserDevice{{User: "42", Device: "phone"}}); err != nil || len(got) != 0 {
+		t.Errorf("after forgetting a device without a personal cursor LoadCursors = %d cursors, %v, want 0", len(got), err)
+	}
 	away = true
 	if err := s.AdvanceCursors(ctx, cursors[:1]); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("AdvanceCursors with Dispatch away = %v, want ErrUnavailable", err)

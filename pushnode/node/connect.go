@@ -186,20 +186,6 @@ func (n *Node) lifetime(identity *push.Identity) (expires bool, ttl uint32) {
 	return true, uint32(min(max(1, left/time.Second), math.MaxUint32))
 }
 
-// loadCursors returns how far the client's device has come, by channel; empty
-// without a device.
-func (c *client) loadCursors(ctx context.Context) (map[push.Channel]store.Cursor, error) {
-	if c.device == "" {
-		return nil, nil
-	}
-	cursors := make(map[push.Channel]store.Cursor)
-	list, err := c.node.devices.of(ctx, store.UserDevice{User: c.user, Device: c.device})
-	for _, cur := range list {
-		cursors[cur.Channel] = cur
-	}
-	return cursors, err
-}
-
 // minPageBytes is the least that the first page of one of many channels holds.
 const minPageBytes = 4 << 10
 
@@ -307,6 +293,9 @@ func (c *client) keepNewCursors(ctx context.Context, joins []*join, known map[pu
 	}
 	if err := c.node.store.AdvanceCursors(ctx, fresh); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(fresh, c.isPersonal) {
+		c.node.trimmer.begins(store.UserDevice{User: c.user, Device: c.device})
 	}
 	c.forgetOldest(ctx, known, len(known)+len(fresh)-maxDeviceCursors)
 	return nil

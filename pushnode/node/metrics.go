@@ -29,6 +29,7 @@ type metrics struct {
 	cursorsWritten prometheus.Counter
 	cursorsTouched prometheus.Counter
 	cursorFailures prometheus.Counter
+	devicesTrimmed *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
@@ -61,6 +62,7 @@ func newMetrics(reg prometheus.Registerer, n *Node) *metrics {
 		cursorsWritten: counter("cursors_written_total", "Cursors written to the store."),
 		cursorsTouched: counter("cursors_touched_total", "Cursors of connected devices that were noted to be in use."),
 		cursorFailures: counter("cursor_writes_failed_total", "Batches of cursors that the store did not take; they wait."),
+		devicesTrimmed: vec("devices_trimmed_total", "Devices of users who have too many: forgotten; and new devices of users that were not looked at, because too many waited or the store did not answer: skipped, failed.", "outcome"),
 	}
 	m.connected = m.connects.WithLabelValues("ok")
 	return m

@@ -117,6 +117,7 @@ type Node struct {
 	history  *history
 	cursors  *cursorWriter
 	devices  *gatherer[store.UserDevice, []store.Cursor] // asks the store for devices' cursors
+	trimmer  *trimmer
 	routes   *routeRemover
 	streams  *streams
 	started  time.Time
@@ -176,6 +177,7 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 		evictions:   newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
 	n.devices = newGatherer(n.bg, n.work, n.loadCursors, n.metrics.unasked.Inc)
 	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
+	n.trimmer = &trimmer{store: st, now: n.now, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
 	n.streams = newStreams(prom)
 	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
 	n.workers.running = &n.wg
@@ -219,6 +221,7 @@ func (n *Node) Run(ctx context.Context) error {
 	g.Go(func() error { return n.keepLease(gctx) })
 	g.Go(func() error { return n.beat(gctx) })
 	g.Go(func() error { return n.cursors.run(gctx) })
+	g.Go(func() error { return n.trimmer.run(gctx) })
 	g.Go(func() error { return n.routes.run(gctx) })
 	select {
 	case <-ctx.Done():

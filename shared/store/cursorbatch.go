@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"pushcluster/shared/push"
 )
@@ -15,6 +16,7 @@ type CursorBatch struct {
 	Advance []Cursor         `json:"advance,omitempty"`
 	Touch   []Cursor         `json:"touch,omitempty"`
 	Remove  []CursorsRemoved `json:"remove,omitempty"`
+	Forget  []DevicesQuiet   `json:"forget,omitempty"`
 }
 
 // CursorsRemoved is what a call of RemoveCursors names.
@@ -22,6 +24,13 @@ type CursorsRemoved struct {
 	User     push.UserID    `json:"user"`
 	Device   push.Device    `json:"device"`
 	Channels []push.Channel `json:"channels"`
+}
+
+// DevicesQuiet is what a call of ForgetDevices names.
+type DevicesQuiet struct {
+	User    push.UserID   `json:"user"`
+	Devices []push.Device `json:"devices"`
+	Quiet   time.Time     `json:"quiet"`
 }
 
 // Write writes the batch to c: exceptions before the cursors that pass them.
@@ -44,6 +53,11 @@ func (b *CursorBatch) Write(ctx context.Context, c Cursors) error {
 	}
 	for _, r := range b.Remove {
 		if err := c.RemoveCursors(ctx, r.User, r.Device, r.Channels); err != nil {
+			return err
+		}
+	}
+	for _, f := range b.Forget {
+		if err := c.ForgetDevices(ctx, f.User, f.Devices, f.Quiet); err != nil {
 			return err
 		}
 	}

@@ -295,6 +295,18 @@ type Cursors interface {
 	// LoadUserCursors returns the cursors of all devices of user, by device and
 	// channel, at most limit of them.
 	LoadUserCursors(ctx context.Context, user push.UserID, limit int) ([]Cursor, error)
+	// QuietDevices returns the devices of user that may be forgotten for those that
+	// came after them: beyond the MaxDevices whose personal cursors, those in the
+	// user's personal channel, were updated last, such as were not updated after
+	// quiet. They come longest unseen first, 20 at most. Of many devices it
+	// looks at MaxSeen: by name, those behind after and then from the first on.
+	QuietDevices(ctx context.Context, user push.UserID, after push.Device, quiet time.Time) ([]push.Device, error)
+	// ForgetDevices removes the cursors of devices of user, of each all or none: a
+	// device whose personal cursor was updated after quiet keeps them. That cursor
+	// goes first, so a device without it has been forgotten, whatever there is left
+	// of it. Cursors that were updated DeviceQuiet/2 after quiet or later stay:
+	// they are of a device that has come back.
+	ForgetDevices(ctx context.Context, user push.UserID, devices []push.Device, quiet time.Time) error
 	// ListDevices returns the devices that an entry is for: those with a cursor
 	// in its channel and a Start before its offset, by user and then device.
 	ListDevices(ctx context.Context, q DevicesQuery) ([]DeviceState, error)

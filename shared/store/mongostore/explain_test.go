@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
+	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
 
@@ -94,6 +95,9 @@ func TestIndexed(t *testing.T) {
 		"one parked callback":      {s.callbacks, isParked("m"), nil},
 		"parked callbacks":         {s.callbacks, parkedBehind(store.ParkedQuery{AfterAt: now, AfterMessage: "m"}), ascending("parked")},
 		"old callbacks":            {s.callbacks, until("until", now), nil},
+		"devices seen":             {s.cursors, personalCursors("u", "$gt", "d"), byUser},
+		"devices to forget":        {s.cursors, append(in("_id", []string{"a", "b"}), until("updated", now)...), nil},
+		"what is forgotten":        {s.cursors, cursorsBefore("u", []push.Device{"d", "e"}, now), nil},
 		"idle cursors":             {s.cursors, until("updated", now), nil},
 	}
 	explained := func(name string, command bson.D) {

@@ -38,6 +38,8 @@ func TestQueryPlans(t *testing.T) {
 		"ConfirmOutbox":   s.ConfirmOutbox(ctx, []push.MessageID{"m"}),
 		"AdvanceCursors":  s.AdvanceCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}}),
 		"TouchCursors":    s.TouchCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c", UpdatedAt: time.Now()}}),
+		"QuietDevices":    second(s.QuietDevices(ctx, "u", "d", time.Now())),
+		"ForgetDevices":   s.ForgetDevices(ctx, "u", []push.Device{"d"}, time.Now()),
 		"LoadCursors":     second(s.LoadCursors(ctx, []store.UserDevice{{User: "u", Device: "d"}})),
 		"RemoveCursors":   s.RemoveCursors(ctx, "u", "d", []push.Channel{"c"}),
 		"CancelOutbox":    second(s.CancelOutbox(ctx, "m", time.Now(), time.Now())),

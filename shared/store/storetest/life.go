@@ -128,6 +128,10 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		"TouchCursors": func(ctx context.Context) error {
 			return s.TouchCursors(ctx, []store.Cursor{{User: "u", Device: "d", Channel: "c"}})
 		},
+		"QuietDevices": func(ctx context.Context) error { return second(s.QuietDevices(ctx, "u", "d", base)) },
+		"ForgetDevices": func(ctx context.Context) error {
+			return s.ForgetDevices(ctx, "u", []push.Device{"d"}, base)
+		},
 		"RemoveCursors": func(ctx context.Context) error { return s.RemoveCursors(ctx, "u", "d", []push.Channel{"c"}) },
 		"Places":        func(ctx context.Context) error { return second(s.Places(ctx, "m", []push.Channel{"c"})) },
 		"CancelOutbox":  func(ctx context.Context) error { return second(s.CancelOutbox(ctx, "m", base, base)) },

@@ -206,6 +206,7 @@ func testNoRecords(t *testing.T, s store.Store) {
 	check(t, s.RetryOutbox(t.Context(), nil))
 	check(t, s.AdvanceCursors(t.Context(), nil))
 	check(t, s.TouchCursors(t.Context(), nil))
+	check(t, s.ForgetDevices(t.Context(), "u", nil, base))
 	check(t, s.RemoveCursors(t.Context(), "u", "d", nil))
 	check(t, s.ParkOutbox(t.Context(), nil))
 	check(t, s.Spare(t.Context(), nil))

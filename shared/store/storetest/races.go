@@ -24,6 +24,7 @@ var raceTests = []raceTest{
 	{"at once/cancel and claim", raceCancel},
 	{"at once/replay and discard", raceUnpark},
 	{"at once/advance one cursor", raceCursors},
+	{"at once/forget devices that come back", raceForget},
 	{"at once/swap the term", raceTerm},
 	{"at once/first epoch", raceEpoch},
 	{"at once/seen by all once answered", raceSeen},

@@ -19,7 +19,7 @@ import (
 // call of open must return an empty store on which Prepare was not called;
 // open closes it, and removes its data, by t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
-	for _, tt := range slices.Concat(messageTests, inboxTests, collapseTests, placeTests, outboxTests, orderTests, parkedTests, cursorTests, deviceTests, controlTests, revocationTests, sourceTests, deliveryTests, callbackTests, lifeTests) {
+	for _, tt := range slices.Concat(messageTests, inboxTests, collapseTests, placeTests, outboxTests, orderTests, parkedTests, cursorTests, deviceTests, crowdTests, controlTests, revocationTests, sourceTests, deliveryTests, callbackTests, lifeTests) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := open(t)
 			prepare(t, s)
