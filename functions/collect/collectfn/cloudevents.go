@@ -108,5 +108,5 @@ func cloudEvent(value any) (event, *push.Problem) {
 		}
 	}
 	sum := sha256.Sum256([]byte(object["source"].(string) + "\x00" + object["id"].(string)))
-	return event{id: "ce-" + hex.EncodeToString(sum[:16]), body: object}, nil
+	return event{id: "ce-" + hex.EncodeToString(sum[:16]), body: object, cloud: true}, nil
 }

@@ -94,6 +94,13 @@ sources:
 	if code, answer := hook(structuredKind, event(`\ud800`, "42")); code != 400 || !strings.Contains(answer, string(push.CodeBadRequest)) {
 		t.Errorf("an event with half an id = %d %s, want 400", code, answer)
 	}
+	// As plain JSON it is no event to a scheme that signs no body: the header names it.
+	for name, body := range map[string]string{"half an id": event(`\ud800`, "42"), "no event": `{"specversion":"1.0","source":"\ud800","user":"42"}`} {
+		w := r.hook("batch", body, "X-Gitlab-Token", "word", "Content-Type", "application/json", "Idempotency-Key", name)
+		if w.Code != 202 || deliveryOf(t, w).Delivery != name {
+			t.Errorf("plain JSON with %s = %d %s, want it accepted under the id of its header", name, w.Code, w.Body)
+		}
+	}
 	code, answer := hook(batchKind, "["+event("1", `\ud800`)+","+event("2", "42")+"]")
 	if code != 202 || strings.Count(answer, `"outcome":"parked"`) != 1 || strings.Count(answer, `"outcome":"accepted"`) != 1 {
 		t.Fatalf("a batch with half a user = %d %s, want one parked, one accepted", code, answer)

@@ -21,6 +21,7 @@ type event struct {
 	id     string
 	body   any
 	halves bool // what came has half characters, which are U+FFFD in the body
+	cloud  bool // it is a CloudEvent, whose id is of its id and source
 }
 
 // readEvents reads a verified webhook: one event, or a batch of CloudEvents. A
@@ -33,7 +34,7 @@ func readEvents(h http.Header, body []byte, receiver *signature.Receiver) (event
 	}
 	for i := range events {
 		events[i].halves = true
-		if object, ok := events[i].body.(map[string]any); ok && object["specversion"] == "1.0" && (isLossy(object["id"]) || isLossy(object["source"])) {
+		if object, ok := events[i].body.(map[string]any); ok && events[i].cloud && (isLossy(object["id"]) || isLossy(object["source"])) {
 			return nil, false, push.NewProblem(push.CodeBadRequest, "the id or source of the CloudEvent holds half a character, and could be that of another")
 		}
 	}
