@@ -104,6 +104,34 @@ func TestOutboxIsTriedLaterAndLater(t *testing.T) {
 	}
 }
 
+// TestSmallBesideAWideOneThatFails: what goes with a message to very many users
+// has nothing to do with what becomes of that.
+func TestSmallBesideAWideOneThatFails(t *testing.T) {
+	many := make([]push.UserID, 10_000)
+	for i := range many {
+		many[i] = push.UserID(fmt.Sprint("many", i))
+	}
+	c := newCluster(t, dispatchfn.Config{}, func(_ *cluster, st store.Store) dispatchfn.Store {
+		return pickyStore{Store: st, unwritable: "wide"}
+	})
+	c.line(nil, message("wide", toUsers(many...)), message("small", toUsers("42")), message("behind", toUsers("many7", "43")), message("next", toUsers("42")))
+	c.sweep()
+	if first, next := c.inbox("#42", "small"), c.inbox("#42", "next"); first == 0 || next <= first {
+		t.Errorf("small stands at %d and next at %d, want them to have gone out in their order", first, next)
+	}
+	if e := c.entry("wide"); e.Attempts != 1 {
+		t.Errorf("wide waits as %+v, want it tried once", e)
+	}
+	if e := c.entry("behind"); e.Attempts != 0 || c.inbox("#43", "behind") != 0 {
+		t.Errorf("behind waits as %+v, want it untried: one of its channels waits for wide", e)
+	}
+	for outcome, want := range map[string]float64{"confirmed": 2, "retry": 1, "held": 1} {
+		if got := c.metric("dispatch_outbox_total", outcome); got != want {
+			t.Errorf("%s is counted %v, want %v", outcome, got, want)
+		}
+	}
+}
+
 // Two processes sweep at once: each message goes out once.
 func TestTwoSweeps(t *testing.T) {
 	c := newCluster(t, dispatchfn.Config{OutboxLimit: 10}, nil)

@@ -23,7 +23,7 @@ const (
 	roundPlaces = 10_000
 	// A round that has its places takes small entries all the same, with up to
 	// extraPlaces in all: each wide one is a round of its own, and who has nothing
-	// to do with it is not to wait for all of them.
+	// to do with it is to wait neither for all of them nor for what becomes of one.
 	extraPlaces = 1_000
 )
 
@@ -155,34 +155,37 @@ func (q *queue) settle(e *dueEntry) {
 type round struct {
 	entries  []*dueEntry // in their order
 	together []*dueEntry
-	alone    []*dueEntry // no two of one channel, and none of a channel of together
+	extra    []*dueEntry // small ones, none of a channel of together
+	alone    []*dueEntry // no two of one channel, and none of a channel of together or extra
 	later    []*dueEntry // the rest, in their order
 }
 
 func newRound(entries []*dueEntry) *round {
 	r := &round{}
-	taken, with := make(channelSet), make(channelSet) // by those alone or later, and by those together
+	taken, with, beside := make(channelSet), make(channelSet), make(channelSet) // by those alone or later, together, extra
 	bytes, places, extra := 0, 0, 0
 	for _, e := range entries {
 		alone, width := e.Attempts >= aloneAfter, e.message.To.AtMost() // an entry without order has no Channels
-		full := bytes >= roundBytes || places >= roundPlaces && (width > smallPlaces || extra+width > extraPlaces)
+		isExtra := !alone && places >= roundPlaces                      // so together takes no more
+		full := bytes >= roundBytes || isExtra && (width > smallPlaces || extra+width > extraPlaces)
 		switch {
-		case taken.hasAny(e.Channels), alone && with.hasAny(e.Channels), !alone && full:
+		case taken.hasAny(e.Channels), (alone || isExtra) && with.hasAny(e.Channels), alone && beside.hasAny(e.Channels), !alone && full:
 			r.later = append(r.later, e)
 			taken.add(e.Channels)
 			continue
 		case alone:
 			r.alone = append(r.alone, e)
 			taken.add(e.Channels)
+		case isExtra:
+			r.extra = append(r.extra, e)
+			beside.add(e.Channels)
+			bytes += len(e.message.Data)
+			extra += width
 		default:
 			r.together = append(r.together, e)
 			with.add(e.Channels)
 			bytes += len(e.message.Data)
-			if places >= roundPlaces {
-				extra += width
-			} else {
-				places += width
-			}
+			places += width
 		}
 		r.entries = append(r.entries, e)
 	}
@@ -207,6 +210,9 @@ func (r *round) dispatch(ctx context.Context, h *Handler) {
 	}
 	var g errgroup.Group
 	g.SetLimit(aloneAtOnce)
+	if len(r.extra) > 0 { // first, to wait for none of those alone
+		g.Go(h.guard(func() error { return try(r.extra) }))
+	}
 	for i := range r.alone {
 		g.Go(h.guard(func() error { return try(r.alone[i : i+1]) }))
 	}

@@ -3,7 +3,6 @@ package dispatchfn
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 
@@ -48,23 +47,25 @@ func TestRound(t *testing.T) {
 		small = append(small, waitingEntry(fmt.Sprint("s", i), true, push.UserID(fmt.Sprint("u", i))))
 	}
 	tests := map[string]struct {
-		entries  []*dueEntry
-		together string
+		entries         []*dueEntry
+		together, extra string
 	}{
-		"two wide ones":                    {[]*dueEntry{wide, other}, "wide"},
-		"a small one behind them":          {[]*dueEntry{wide, other, small[0]}, "wide s0"},
-		"one for somebody of the first":    {[]*dueEntry{wide, other, waitingEntry("s", true, "7")}, "wide s"},
-		"one for somebody of the second":   {[]*dueEntry{wide, other, waitingEntry("s", true, "20007"), small[0]}, "wide s0"},
-		"and for somebody of that as well": {[]*dueEntry{wide, other, waitingEntry("s", true, "20007", "x"), waitingEntry("t", true, "x")}, "wide"},
-		"together too wide":                {[]*dueEntry{half, wide, other, small[0]}, "half wide s0"},
-		"a wide one without order":         {[]*dueEntry{waitingEntry("a", false, manyUsers(0, 10_000)...), waitingEntry("b", false, manyUsers(0, 10_000)...), waitingEntry("c", false, "7")}, "a c"},
-		"so many small ones and no more":   {append([]*dueEntry{wide}, small...), "wide " + idsOf(small[:extraPlaces/2])},
+		"two wide ones":                    {[]*dueEntry{wide, other}, "wide", ""},
+		"a small one behind them":          {[]*dueEntry{wide, other, small[0]}, "wide", "s0"},
+		"one for somebody of the first":    {[]*dueEntry{wide, other, waitingEntry("s", true, "7"), small[0]}, "wide", "s0"},
+		"one for somebody of the second":   {[]*dueEntry{wide, other, waitingEntry("s", true, "20007"), small[0]}, "wide", "s0"},
+		"and for somebody of that as well": {[]*dueEntry{wide, other, waitingEntry("s", true, "20007", "x"), waitingEntry("t", true, "x")}, "wide", ""},
+		"two for one user":                 {[]*dueEntry{wide, waitingEntry("s", true, "x"), waitingEntry("t", true, "x")}, "wide", "s t"},
+		"together too wide":                {[]*dueEntry{half, wide, other, small[0]}, "half wide", "s0"},
+		"small ones before a wide one":     {[]*dueEntry{small[0], small[1], wide, small[2]}, "s0 s1 wide", "s2"},
+		"a wide one without order":         {[]*dueEntry{waitingEntry("a", false, manyUsers(0, 10_000)...), waitingEntry("b", false, manyUsers(0, 10_000)...), waitingEntry("c", false, "7")}, "a", "c"},
+		"so many small ones and no more":   {append([]*dueEntry{wide}, small...), "wide", idsOf(small[:extraPlaces/2])},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			r := newRound(tt.entries)
-			if got := idsOf(r.together); got != tt.together {
-				t.Errorf("together are %.60q, want %.60q", got, tt.together)
+			if together, extra := idsOf(r.together), idsOf(r.extra); together != tt.together || extra != tt.extra {
+				t.Errorf("together are %.60q and extra %.60q, want %.60q and %.60q", together, extra, tt.together, tt.extra)
 			}
 			if len(r.later)+len(r.entries) != len(tt.entries) {
 				t.Errorf("of %d entries %d are of the round and %d later", len(tt.entries), len(r.entries), len(r.later))
@@ -93,12 +94,23 @@ func TestRoundsKeepOrder(t *testing.T) {
 		last := make(map[push.Channel]int64)
 		for n := len(entries); n > 0; n = len(entries) {
 			r := newRound(entries)
-			for _, e := range slices.Concat(r.together, r.alone) {
-				for _, c := range e.Channels {
-					if e.Sequence < last[c] {
-						t.Fatalf("seed %d: %d of %s comes behind %d", seed, e.Sequence, c, last[c])
+			parts := [][]*dueEntry{r.together, r.extra}
+			for i := range r.alone {
+				parts = append(parts, r.alone[i:i+1])
+			}
+			of := make(map[push.Channel]int) // which of parts, which are dispatched side by side, has a channel
+			for part, list := range parts {
+				for _, e := range list {
+					for _, c := range e.Channels {
+						if e.Sequence < last[c] {
+							t.Fatalf("seed %d: %d of %s comes behind %d", seed, e.Sequence, c, last[c])
+						}
+						last[c] = e.Sequence
+						if have, ok := of[c]; ok && have != part {
+							t.Fatalf("seed %d: %d goes beside another of %s", seed, e.Sequence, c)
+						}
+						of[c] = part
 					}
-					last[c] = e.Sequence
 				}
 			}
 			if entries = r.later; len(entries) >= n {
