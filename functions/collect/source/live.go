@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +18,8 @@ const MaxStored = maxSources
 // listEvery is how old what is known of the store's sources may be.
 const listEvery = 5 * time.Second
 
-// lookTime bounds one look at the file or the store, secrets that are elsewhere
-// included. It goes on when the request that has found it due is given up.
+// lookTime bounds one look at the file, secrets that are elsewhere included, or
+// at the store. It goes on when the request that has found it due is given up.
 const lookTime = 30 * time.Second
 
 // A Lister lists the sources of the store.
@@ -42,7 +41,7 @@ type Live struct {
 
 	view atomic.Pointer[view]
 
-	mu     sync.Mutex // guards what follows; held while the store is read
+	turn   turn // guards what follows; held while the store is read
 	listed time.Time
 	away   bool
 }
@@ -61,30 +60,33 @@ func NewLive(file *File, st Lister, compiler *rule.Compiler, resolve Resolve, no
 	if now == nil {
 		now = time.Now
 	}
-	return &Live{file: file, store: st, compiler: compiler, resolve: guarded(resolve), log: log, now: now}
+	return &Live{file: file, store: st, compiler: compiler, resolve: guarded(resolve), log: log, now: now, turn: newTurn()}
 }
 
 // Set returns the sources of now. It reads the file or the store where they were
 // not looked at for their time; another goroutine that reads the store is not
-// waited for, but for the first time, and a file that has changed counts at once.
+// waited for, but for the first time and until ctx ends, and a file that has
+// changed counts at once.
 func (l *Live) Set(ctx context.Context) *Set {
 	var file *Set
 	if l.file != nil {
 		file = l.file.Set(ctx)
 	}
+	mine := l.turn.try()
+	if !mine && l.view.Load() == nil {
+		mine = l.turn.wait(ctx)
+	}
 	last := l.view.Load()
 	if last == nil {
-		l.mu.Lock()
-	} else if !l.mu.TryLock() {
-		return last.with(file).both
-	}
-	defer l.mu.Unlock()
-	if last = l.view.Load(); last == nil {
 		last = &view{both: &Set{unread: true}}
 	}
+	if !mine {
+		return last.with(file).both
+	}
+	defer l.turn.end()
 	next := last.with(file)
-	if now := l.now(); now.Sub(l.listed) >= listEvery {
-		next = l.list(ctx, now, next)
+	if l.now().Sub(l.listed) >= listEvery {
+		next = l.list(ctx, next)
 	}
 	l.view.Store(next)
 	return next.both
@@ -100,8 +102,8 @@ func (v *view) with(file *Set) *view {
 
 // Forget has the next Set read the store, because somebody has changed it.
 func (l *Live) Forget() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.turn.wait(context.Background())
+	defer l.turn.end()
 	l.listed = time.Time{}
 }
 
@@ -126,11 +128,11 @@ func (l *Live) CheckRules(text []byte) ([]*rule.Rule, error) { return ParseRules
 
 // list reads the store and returns what is known then. What was there stays if
 // the store is away.
-func (l *Live) list(ctx context.Context, now time.Time, last *view) *view {
-	l.listed = now
+func (l *Live) list(ctx context.Context, last *view) *view {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
 	records, err := l.store.ListSources(ctx)
+	l.listed = l.now() // its end: who waited for it does not do it again
 	if err != nil {
 		if !l.away {
 			l.log.Error("the store's sources cannot be read; the last ones stay", "err", err)
@@ -143,7 +145,7 @@ func (l *Live) list(ctx context.Context, now time.Time, last *view) *view {
 	for _, r := range records {
 		old := last.both.stored[r.Name]
 		if old == nil || !old.is(r) {
-			old = &stored{live: l, record: r, before: old.good()}
+			old = &stored{live: l, record: r, before: old.good(), turn: newTurn()}
 		}
 		next[r.Name] = old
 	}

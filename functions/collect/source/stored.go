@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +14,11 @@ import (
 // secretsEvery is how often the secrets of a source of the store that are
 // elsewhere are looked up again.
 const secretsEvery = time.Minute
+
+// readTime bounds one reading of a source of the store, all its secrets
+// together: a Lambda whose request is at it lives longer (15 s in template.yaml),
+// and keeps the last good version. It goes on when that request is given up.
+const readTime = 10 * time.Second
 
 // A stored is one source of the store, as it was put there once. It is read when
 // somebody asks for it, so that nobody waits for the rules and secrets of others:
@@ -26,14 +30,14 @@ type stored struct {
 
 	last atomic.Pointer[reading] // nil: nobody asked yet
 
-	mu sync.Mutex // held while it is read
+	turn turn // held while it is read
 }
 
 // A reading is what came of reading a stored source. It does not change.
 type reading struct {
-	source  *Source   // to be used; nil: none can be
-	wrong   *Unusable // nil: nothing is
-	at      time.Time
+	source  *Source     // to be used; nil: none can be
+	wrong   *Unusable   // nil: nothing is
+	at      time.Time   // when it ended
 	outside []secretSum // the secrets that are elsewhere
 }
 
@@ -65,7 +69,7 @@ func (s *stored) good() *Source {
 
 // source returns what is to be used, or an [*Unusable]. It is read first where
 // it was not, or where what it needs may have changed; who finds somebody else
-// doing that waits only if nothing is known of it yet.
+// doing that waits only if nothing is known of it yet, and until ctx ends.
 func (s *stored) source(ctx context.Context) (*Source, error) {
 	last := s.last.Load()
 	if ctx.Err() == nil && s.due(last) {
@@ -93,17 +97,20 @@ func (s *stored) due(last *reading) bool {
 	return len(last.outside) > 0 && age >= secretsEvery
 }
 
-// refresh reads it, and returns what is known then.
+// refresh reads it, and returns what is known then; nil: nothing is, and ctx has
+// ended.
 func (s *stored) refresh(ctx context.Context, last *reading) *reading {
-	if last == nil {
-		s.mu.Lock()
-	} else if !s.mu.TryLock() {
-		return last
+	mine := s.turn.try()
+	if !mine && last == nil {
+		mine = s.turn.wait(ctx)
 	}
-	defer s.mu.Unlock()
-	if last = s.last.Load(); s.due(last) {
+	if !mine {
+		return s.last.Load()
+	}
+	defer s.turn.end()
+	if last = s.last.Load(); ctx.Err() == nil && s.due(last) {
 		// Who gives a request up takes no source away.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 		defer cancel()
 		last = s.read(ctx, last)
 		s.last.Store(last)
@@ -112,14 +119,17 @@ func (s *stored) refresh(ctx context.Context, last *reading) *reading {
 }
 
 // read reads it anew, but for its rules where no secret has changed since last.
+// No secret is looked up twice.
 func (s *stored) read(ctx context.Context, last *reading) *reading {
-	next := &reading{at: s.live.now()}
-	if last != nil && (last.wrong == nil || !last.wrong.Away) && s.unchanged(ctx, last.outside) {
+	next := &reading{}
+	defer func() { next.at = s.live.now() }() // who waited for it does not do it again
+	look := once(s.live.resolve)
+	if last != nil && (last.wrong == nil || !last.wrong.Away) && unchanged(ctx, look, last.outside) {
 		next.source, next.wrong, next.outside = last.source, last.wrong, last.outside
 		return next
 	}
 	noted := func(ctx context.Context, value string) (string, error) {
-		found, err := s.live.resolve(ctx, value)
+		found, err := look(ctx, value)
 		if err != nil || found != value {
 			next.outside = append(next.outside, secretSum{value, sumOf(found, err)})
 		}
@@ -143,10 +153,28 @@ func (s *stored) read(ctx context.Context, last *reading) *reading {
 	return next
 }
 
+// once returns a Resolve that asks resolve for each value once, and gives that
+// answer again. It is for one goroutine.
+func once(resolve Resolve) Resolve {
+	type answer struct {
+		found string
+		err   error
+	}
+	asked := make(map[string]answer)
+	return func(ctx context.Context, value string) (string, error) {
+		a, ok := asked[value]
+		if !ok {
+			a.found, a.err = resolve(ctx, value)
+			asked[value] = a
+		}
+		return a.found, a.err
+	}
+}
+
 // unchanged reports whether secrets stand for what they stood for.
-func (s *stored) unchanged(ctx context.Context, secrets []secretSum) bool {
+func unchanged(ctx context.Context, look Resolve, secrets []secretSum) bool {
 	for _, one := range secrets {
-		if sumOf(s.live.resolve(ctx, one.value)) != one.sum {
+		if sumOf(look(ctx, one.value)) != one.sum {
 			return false
 		}
 	}
