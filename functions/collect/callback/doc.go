@@ -21,5 +21,7 @@
 // happened, and a message that waits for days costs a look in 5 minutes.
 //
 // What cannot be told is tried again, later each time, and parked once it has
-// failed for a day.
+// failed for a day. While the store or a secret is away, so that nobody knows how
+// a source is told, its entries are postponed, and parked a day before they would
+// be forgotten.
 package callback

@@ -9,9 +9,10 @@ import (
 
 // What becomes of a try to tell an event, or of an entry.
 const (
-	outcomeTold   = "told"
-	outcomeFailed = "failed"
-	outcomeParked = "parked"
+	outcomeTold      = "told"
+	outcomeFailed    = "failed"
+	outcomePostponed = "postponed"
+	outcomeParked    = "parked"
 )
 
 type metrics struct {
@@ -26,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		callbacks: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_callbacks_total",
-			Help: "Callbacks by source and outcome: told, failed (to be tried again), parked."},
+			Help: "Callbacks by source and outcome: told, failed (to be tried again), postponed (it could not be found out how the source is told), parked."},
 			[]string{"source", "outcome"}),
 		sources: label.Sources(),
 		errors: f.NewCounter(prometheus.CounterOpts{

@@ -44,7 +44,9 @@ type Sources interface {
 type Config struct {
 	Every     time.Duration // between looks at what is due; 1 s
 	Limit     int           // entries claimed at once; 200
-	ParkAfter time.Duration // how long an entry may fail; 24 h
+	// ParkAfter is how long an entry may fail, and how long before it is forgotten
+	// one is parked of which nobody knows how to tell it; 24 h.
+	ParkAfter time.Duration
 	// Between tries at a source that fails: RetryFirst, then twice as long each
 	// time up to RetryMost, half of it by chance. 5 s, 10 min.
 	RetryFirst time.Duration
@@ -189,12 +191,26 @@ func lasting(why error) bool {
 }
 
 // postpone has entries wait for a source of which nobody knows at the moment how
-// it is told. That is no failure of theirs: however long it lasts, it parks none.
+// it is told. That is no failure of theirs, and what failed before begins anew.
+// However long it lasts it parks none, but for those that would soon be forgotten,
+// which somebody has to see first.
 func (s *Sweeper) postpone(ctx context.Context, name string, why error, entries []*store.Callback) error {
-	due := s.fails(name, why, s.cfg.Now())
+	now := s.cfg.Now()
+	due, over := now, ctx.Err() != nil // our own time was over, which says nothing of the source
+	if !over {
+		due = s.fails(name, why, now)
+	}
 	list := make([]store.Callback, len(entries))
 	for i, c := range entries {
-		c.DueAt, c.Reason = due, clipped(why.Error())
+		c.DueAt = due
+		if !over {
+			c.FailingSince, c.Reason = time.Time{}, clipped(why.Error())
+		}
+		if !over && !now.Before(c.Until.Add(-s.cfg.ParkAfter)) {
+			s.park(c, c.Reason)
+		} else {
+			s.metrics.callback(name, outcomePostponed)
+		}
 		list[i] = *c
 	}
 	return s.keep(ctx, list...)
