@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -31,24 +32,35 @@ func (c *client) loadCursors(ctx context.Context) (map[push.Channel]store.Cursor
 		own := slices.IndexFunc(list, c.isPersonal)
 		switch {
 		case own >= 0 && (touched || now.Sub(list[own].UpdatedAt) <= longAway):
-			cursors := make(map[push.Channel]store.Cursor, len(list))
-			for _, cur := range list {
-				cursors[cur.Channel] = cur
-			}
-			return cursors, nil
+			return byChannel(list), nil
 		case own >= 0:
 			// From now on it is not forgotten any more. Was it before, the next look shows it.
 			touch := store.Cursor{User: c.user, Device: c.device, Channel: list[own].Channel, UpdatedAt: now}
-			if err := c.node.store.TouchCursors(ctx, []store.Cursor{touch}); err != nil {
+			err := c.node.store.TouchCursors(ctx, []store.Cursor{touch})
+			if errors.Is(err, store.ErrUnavailable) && ctx.Err() == nil {
+				// Where no date can be written, no device is likely to be forgotten either.
+				c.node.log.Warn("device not touched as it connects", "client", c.id.String(), "err", err)
+			} else if err != nil {
 				return nil, err
 			}
 		case len(list) > 0:
 			// What is left of it must not be taken for cursors of the device that begins.
-			return nil, c.node.store.ForgetDevices(ctx, c.user, []push.Device{c.device}, now.Add(-store.DeviceQuiet))
+			// What is not forgotten with it is of one that was there lately.
+			quiet := now.Add(-store.DeviceQuiet)
+			list = slices.DeleteFunc(list, func(cur store.Cursor) bool { return cur.UpdatedAt.Before(store.ForgottenBefore(quiet)) })
+			return byChannel(list), c.node.store.ForgetDevices(ctx, c.user, []push.Device{c.device}, quiet)
 		default:
 			return nil, nil
 		}
 	}
+}
+
+func byChannel(list []store.Cursor) map[push.Channel]store.Cursor {
+	cursors := make(map[push.Channel]store.Cursor, len(list))
+	for _, cur := range list {
+		cursors[cur.Channel] = cur
+	}
+	return cursors
 }
 
 // isPersonal reports whether cur is that of the user's personal channel, which

@@ -22,6 +22,7 @@ type meddler struct {
 	loaded  func()     // nil: nothing; called once
 	touched func()     // the same
 	quiet   error      // of QuietDevices
+	touch   error      // of TouchCursors
 }
 
 // behind has then done behind the next call of a kind, by what f points to.
@@ -49,6 +50,9 @@ func (m *meddler) LoadCursors(ctx context.Context, devices []store.UserDevice) (
 }
 
 func (m *meddler) TouchCursors(ctx context.Context, cursors []store.Cursor) error {
+	if m.touch != nil {
+		return m.touch
+	}
 	err := m.Store.TouchCursors(ctx, cursors)
 	m.once(&m.touched)
 	return err
@@ -98,7 +102,7 @@ func TestDevicesAreBounded(t *testing.T) {
 	for i := range store.MaxDevices + 4 {
 		age := 40*time.Hour - time.Duration(i)*time.Minute
 		if i == 3 {
-			age = store.DeviceQuiet - time.Minute // the fifth longest unseen goes in its place
+			age = store.DeviceQuiet - time.Hour // the fifth longest unseen goes in its place
 		}
 		c.see(numbered(i), age, "#42", "all", "public:x")
 	}
@@ -127,7 +131,7 @@ func TestDevicesAreBounded(t *testing.T) {
 func TestDevicesSeenToday(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
 	for i := range store.MaxDevices + 20 {
-		c.see(numbered(i), store.DeviceQuiet-time.Duration(i+1)*time.Minute, "#42", "all")
+		c.see(numbered(i), store.DeviceQuiet-time.Hour-time.Duration(i+1)*time.Minute, "#42", "all")
 	}
 	c.see("gone", 25*time.Hour, "#42", "all")
 	for i := range 3 {
@@ -239,5 +243,43 @@ func TestTrimFails(t *testing.T) {
 	dial(t, c.nodes[0], "device=new").connect("42", "")
 	if got := len(c.seen()); got != 2 {
 		t.Errorf("there are %d devices, want 2", got)
+	}
+}
+
+// TestDeviceCannotBeTouched: that no date can be written keeps nobody away who was
+// not seen for long.
+func TestDeviceCannotBeTouched(t *testing.T) {
+	c := newCluster(t, node.Config{}, 0)
+	c.store = &meddler{Store: c.store, touch: store.ErrUnavailable}
+	c.start(node.Config{})
+	at := c.send("#42", `1`)
+	c.at("phone", 48*time.Hour, "#42", at)
+	c.send("#42", `2`)
+	if got := data(dial(t, c.nodes[0], "device=phone").connect("42", "").Subs["#42"].Publications); got != "2" {
+		t.Errorf("the device got %q, want 2", got)
+	}
+}
+
+// TestRecentCursorsCount: a device whose personal cursor is gone, but which was in
+// other channels lately, has its places there.
+func TestRecentCursorsCount(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	c.send("#42", `1`)
+	at := c.send("all", `1`)
+	c.at("phone", time.Hour, "all", at)
+	c.send("all", `2`)
+	subs := dial(t, c.nodes[0], "device=phone").connect("42", "").Subs
+	if got, want := data(subs["#42"].Publications)+" "+data(subs["all"].Publications), "1 2"; got != want {
+		t.Errorf("the device got %q, want %q", got, want)
+	}
+}
+
+// at gives user 42 a cursor of device at an offset of channel, that was last
+// updated age ago.
+func (c *cluster) at(device push.Device, age time.Duration, channel push.Channel, offset push.Offset) {
+	c.t.Helper()
+	cur := store.Cursor{User: "42", Device: device, Channel: channel, Received: offset, Start: 1, UpdatedAt: time.Now().Add(-age)}
+	if err := c.store.AdvanceCursors(context.Background(), []store.Cursor{cur}); err != nil {
+		c.t.Fatal(err)
 	}
 }

@@ -377,7 +377,7 @@ func TestTokenEndsInFarFuture(t *testing.T) {
 func TestTokenEndsAndIsRefreshed(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
 	var a, b *wsClient
-	for life := 1500 * time.Millisecond; b == nil; life *= 2 {
+	for life := 6 * time.Second; b == nil; life *= 2 {
 		end := time.Now().Add(life)
 		c.tokens.mu.Lock()
 		c.tokens.expires = end

@@ -20,7 +20,8 @@ const (
 )
 
 // forgetOldest removes n cursors of the client's device, or as many as it may:
-// of known, those that moved longest ago and that the client does not use. There
+// of known, those that moved longest ago and that the client does not use, but
+// never the personal one, without which a device counts as forgotten. There
 // the device starts anew, as it does where its cursor was idle for too long. What
 // cannot be removed goes another time.
 func (c *client) forgetOldest(ctx context.Context, known map[push.Channel]store.Cursor, n int) {
@@ -30,7 +31,7 @@ func (c *client) forgetOldest(ctx context.Context, known map[push.Channel]store.
 	oldest := make([]store.Cursor, 0, len(known))
 	c.mu.Lock()
 	for name, cur := range known {
-		if c.following(name) == nil {
+		if c.following(name) == nil && !c.isPersonal(cur) {
 			oldest = append(oldest, cur)
 		}
 	}

@@ -122,14 +122,23 @@ func (c *client) unsubscribe(ctx context.Context, req *protocol.UnsubscribeReque
 	c.mu.Unlock()
 	if own {
 		c.leave(name)
-		if c.device != "" {
-			// Who unsubscribes does not want what comes until the next time.
-			if err := c.node.cursors.remove(ctx, c.user, c.device, name); err != nil {
-				c.node.log.Warn("cursor not removed", "client", c.id.String(), "err", err)
-			}
-		}
+		c.forgetPlace(name)
 	}
 	return &protocol.Reply{Unsubscribe: &protocol.UnsubscribeResult{}}, nil
+}
+
+// forgetPlace removes the cursor of the client's device in a channel that it has
+// left: who unsubscribes does not want what comes until the next time. It has a
+// command's time for itself, however long the turn was waited for.
+func (c *client) forgetPlace(name push.Channel) {
+	if c.device == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.node.background(), c.node.cfg.CommandTimeout)
+	defer cancel()
+	if err := c.node.cursors.remove(ctx, c.user, c.device, name); err != nil {
+		c.node.log.Warn("cursor not removed", "client", c.id.String(), "err", err)
+	}
 }
 
 // refresh runs the refresh command: a new token for the same user.

@@ -20,8 +20,11 @@ import (
 // What business systems subscribe connections to while they are open.
 
 const (
-	maxOrder     = 8 << 10 // bytes of an order's body
-	ordersAtOnce = 8       // connections of one user that one order is carried out on at a time
+	maxOrder = 8 << 10 // bytes of an order's body
+	// ordersAtOnce is on how many connections of one user one order is carried out
+	// at a time. It has a place in the line of each, so beyond that many a slow
+	// one holds up others.
+	ordersAtOnce = 256
 )
 
 // serverUnsubscribe is what a client is told whose subscription the server ends.
@@ -107,7 +110,7 @@ func (n *Node) unsubscribeUser(w http.ResponseWriter, r *http.Request) {
 			if turns[i].await(ctx) == nil {
 				defer turns[i].over()
 			} // else out of turn: to end is not put off for ever
-			if c.unsubscribeByServer(ctx, req.Channel) {
+			if c.unsubscribeByServer(req.Channel) {
 				had.Add(1)
 			}
 			return nil
@@ -199,18 +202,12 @@ func (c *client) subscribeByServer(ctx context.Context, req *push.SubscribeReque
 
 // unsubscribeByServer ends the client's subscription to a topic and tells it; it
 // is the caller's turn. It reports whether there was one.
-func (c *client) unsubscribeByServer(ctx context.Context, name push.Channel) bool {
+func (c *client) unsubscribeByServer(name push.Channel) bool {
 	if !c.leave(name) {
 		return false
 	}
 	c.tell(&protocol.Push{Channel: string(name), Unsubscribe: serverUnsubscribe})
-	if c.device != "" {
-		// As with a client that unsubscribes itself: what comes until the next time
-		// is not for it.
-		if err := c.node.cursors.remove(ctx, c.user, c.device, name); err != nil {
-			c.node.log.Warn("cursor not removed", "client", c.id.String(), "err", err)
-		}
-	}
+	c.forgetPlace(name)
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -32,7 +33,10 @@ func dialTLS(t *testing.T, s *httptest.Server) *websocket.Conn {
 // A client that takes nothing is told that it is slow over TLS, too, as soon as it
 // takes what was on its way.
 func TestTLSSlowIsTold(t *testing.T) {
-	c := newCluster(t, node.Config{QueueBytes: 64 << 20, WriteTimeout: 200 * time.Millisecond, SlowTimeout: 5 * time.Minute}, 1)
+	c := newCluster(t, node.Config{
+		QueueBytes: 64 << 20, WriteTimeout: 200 * time.Millisecond, SlowTimeout: 5 * time.Minute,
+		CloseTimeout: 5 * time.Minute, PingInterval: time.Hour,
+	}, 1)
 	s := httptest.NewTLSServer(c.nodes[0].Public())
 	t.Cleanup(s.Close)
 	ws := dialTLS(t, s)
@@ -43,10 +47,12 @@ func TestTLSSlowIsTold(t *testing.T) {
 		t.Fatalf("connect is answered %s, %v", reply, err)
 	}
 	big := `"` + strings.Repeat("x", 60<<10) + `"`
-	for range 200 { // 12 MB: more than the kernel's buffers take
+	ws.NetConn().(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
+	for range 100 { // 6 MB: more than the kernel's buffers take then
 		c.send("#42", big)
 	}
 	eventually(t, "the client counts as slow", func() bool { return c.nodes[0].Slow("write_timeout") == 1 })
+	_ = ws.SetReadDeadline(time.Now().Add(5 * time.Minute))
 	for {
 		_, _, err := ws.ReadMessage()
 		if err != nil {

@@ -116,3 +116,32 @@ func TestPingTouches(t *testing.T) {
 		t.Errorf("a ping %s later touched %q, want %q", touchEvery, got, want)
 	}
 }
+
+// TestOldestSparesThePersonalCursor: also where the connection ends meanwhile, and
+// so uses nothing any more.
+func TestOldestSparesThePersonalCursor(t *testing.T) {
+	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	if err := st.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n := crowd(t, 1)
+	n.cursors = &cursorWriter{store: st}
+	c := n.clients[0]
+	c.user, c.device = "42", "phone"
+	known := make(map[push.Channel]store.Cursor)
+	for _, name := range []push.Channel{"#42", "all", "news"} {
+		known[name] = store.Cursor{User: "42", Device: "phone", Channel: name, Received: 7, UpdatedAt: time.Now()}
+		if err := st.AdvanceCursors(t.Context(), []store.Cursor{known[name]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.forgetOldest(t.Context(), known, 3)
+	left, err := st.LoadUserCursors(t.Context(), "42", 10)
+	if err != nil || len(left) != 1 || left[0].Channel != "#42" {
+		t.Errorf("left are %+v, %v, want the personal one alone", left, err)
+	}
+}

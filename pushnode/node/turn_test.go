@@ -2,8 +2,10 @@ package node_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pushcluster/pushnode/node"
 	"pushcluster/shared/push"
@@ -117,5 +119,32 @@ func TestUnsubscribedWhileItSubscribes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUnsubscribedOutOfTurn: an order that waited all its time for its turn ends
+// the subscription all the same, and the device keeps no cursor.
+func TestUnsubscribedOutOfTurn(t *testing.T) {
+	c := newCluster(t, node.Config{}, 0)
+	held := &heldStore{Store: c.store}
+	c.store = held
+	c.start(node.Config{CommandTimeout: 3 * time.Second})
+	a := dial(t, c.nodes[0], "device=phone")
+	a.connect("42 news", "")
+	a.write(`{"id":2,"subscribe":{"channel":"public:x"}}`)
+	a.reply(2)
+	came, goOn := held.next("AdvanceCursors")
+	a.write(`{"id":3,"subscribe":{"channel":"news"}}`)
+	<-came
+	defer close(goOn)
+	if answer := c.subscription("/v1/node/unsubscribe", push.UnsubscribeRequest{User: "42", Channel: "public:x"}); answer.Connections != 1 {
+		t.Errorf("the order is answered %+v, want one connection", answer)
+	}
+	cursors, err := c.store.LoadCursors(t.Context(), []store.UserDevice{{User: "42", Device: "phone"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(cursors, func(cur store.Cursor) bool { return cur.Channel == "public:x" }); i >= 0 {
+		t.Errorf("its device has the cursor %+v still", cursors[i])
 	}
 }

@@ -133,16 +133,21 @@ func (s *Store) TouchCursors(ctx context.Context, cursors []store.Cursor) error 
 		return fmt.Errorf("touch cursors: %w", err)
 	}
 	defer cancel()
+	if _, err := share(ctx, s.touching, cursors); err != nil {
+		return fmt.Errorf("touch cursors: %w", err)
+	}
+	return nil
+}
+
+// touchCursors is TouchCursors for the cursors of several calls.
+func (s *Store) touchCursors(ctx context.Context, cursors []store.Cursor) ([]struct{}, error) {
 	updates := make([]mongo.WriteModel, len(cursors))
 	for i, c := range cursors {
 		updates[i] = mongo.NewUpdateOneModel().
 			SetFilter(bson.D{{Key: "_id", Value: cursorID(c.User, c.Device, c.Channel)}}).
 			SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "updated", Value: date(c.UpdatedAt)}}}})
 	}
-	if err := s.update(ctx, s.cursors, updates); err != nil {
-		return fmt.Errorf("touch cursors: %w", classify(err))
-	}
-	return nil
+	return make([]struct{}, len(cursors)), classify(s.update(ctx, s.cursors, updates))
 }
 
 // RemoveCursors forgets cursors of one device; see [store.Cursors].

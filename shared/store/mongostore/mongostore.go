@@ -86,6 +86,7 @@ type Store struct {
 	inserting *batcher.Batcher[store.Record, store.Insertion]
 	placing   *batcher.Batcher[store.InboxEntry, store.Placement]
 	advancing *batcher.Batcher[store.Cursor, struct{}]
+	touching  *batcher.Batcher[store.Cursor, struct{}]
 	keeping   *batcher.Batcher[store.Delivery, struct{}]
 }
 
@@ -125,6 +126,7 @@ func Open(uri string, cfg Config) (*Store, error) {
 	s.inserting = batcher.New(sharing, s.insertMessages)
 	s.placing = batcher.New(sharing, s.writeInbox)
 	s.advancing = batcher.New(sharing, s.advanceCursors)
+	s.touching = batcher.New(sharing, s.touchCursors)
 	s.keeping = batcher.New(sharing, s.putDeliveries)
 	return s, nil
 }
@@ -166,6 +168,7 @@ func (s *Store) Close() error {
 	s.inserting.Close()
 	s.placing.Close()
 	s.advancing.Close()
+	s.touching.Close()
 	s.keeping.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
 	defer cancel()

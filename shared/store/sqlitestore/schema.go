@@ -162,13 +162,14 @@ var schema = [][]string{{
 	`CREATE INDEX callbacks_until ON callbacks (until)`,
 }}
 
-// prepareTime bounds [Store.Prepare] instead of the store's own deadline: to
-// index a large file of an older version takes longer than any call.
-const prepareTime = 10 * time.Minute
+// upgradeTime bounds what brings a file of an older version up to date, instead
+// of the store's own deadline: to index a large one takes longer than any call.
+const upgradeTime = 10 * time.Minute
 
 // Prepare creates the tables, unless this or another process did, and brings
-// those of an older version up to date, within ten minutes. A file written by a
-// newer version of this program is an error.
+// those of an older version up to date, within ten minutes. A file that is up to
+// date is not written to. One written by a newer version of this program is an
+// error.
 func (s *Store) Prepare(ctx context.Context) error {
 	if err := s.prepare(ctx, schemaVersion); err != nil {
 		return fmt.Errorf("prepare the store: %w", err)
@@ -178,7 +179,15 @@ func (s *Store) Prepare(ctx context.Context) error {
 
 // prepare takes the steps of the schema that the file lacks, up to a version.
 func (s *Store) prepare(ctx context.Context, upTo int) error {
-	ctx, cancel := context.WithTimeout(ctx, prepareTime)
+	version, err := s.version(ctx)
+	if err != nil || version == upTo {
+		return err
+	}
+	limit := s.cfg.Timeout
+	if version > 0 {
+		limit = upgradeTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return s.writer.do(ctx, 1, func(t *tx) error {
 		var version int
@@ -199,4 +208,12 @@ func (s *Store) prepare(ctx context.Context, upTo int) error {
 		}
 		return nil
 	})
+}
+
+// version returns how many steps of the schema the file has.
+func (s *Store) version(ctx context.Context) (version int, err error) {
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
+	err = s.queryRow(ctx, `PRAGMA user_version`, nil, &version)
+	return version, err
 }

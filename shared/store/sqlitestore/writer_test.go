@@ -191,6 +191,9 @@ func TestLockedByAnother(t *testing.T) {
 	if _, err := s.InsertMessages(ctx, []store.Record{record("n")}); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("a write while another process writes: %v, want %v", err, store.ErrUnavailable)
 	}
+	if err := s.Prepare(t.Context()); err != nil {
+		t.Errorf("Prepare, of a file that is up to date, while another process writes: %v", err)
+	}
 	if n, err := countMessages(t.Context(), s); n != 1 || err != nil {
 		t.Errorf("a read while another process writes: %d messages, %v; want 1", n, err)
 	}
