@@ -4,11 +4,17 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
+// lapseRest is for how long nothing fails when it works again: of what fails now
+// and then amid tries that do not, no single one is told.
+const lapseRest = time.Second
+
 // A Lapse tells the log when something begins to fail and when it works again,
-// and not for each try in between. Its zero value is ready; several goroutines
-// may use it.
+// and not for each try in between. It works again with the first try that does,
+// lapseRest or more after the last that failed. Its zero value is ready; several
+// goroutines may use it.
 type Lapse struct {
 	What string // that fails or works, for the log; set before the first Note
 
@@ -16,6 +22,7 @@ type Lapse struct {
 
 	mu     sync.Mutex // guards what follows
 	failed int        // tries since it began
+	last   time.Time  // when the last of them was noted
 }
 
 // Note takes the outcome of one try. Where all is well it waits for nobody.
@@ -26,11 +33,14 @@ func (l *Lapse) Note(log *slog.Logger, err error) {
 	l.mu.Lock()
 	failing, failed := l.failing.Load(), l.failed
 	began := err != nil && !failing
-	ended := err == nil && failing
-	l.failing.Store(err != nil)
-	if err != nil {
+	ended := err == nil && failing && time.Since(l.last) >= lapseRest
+	switch {
+	case err != nil:
+		l.failing.Store(true)
 		l.failed++
-	} else {
+		l.last = time.Now()
+	case ended:
+		l.failing.Store(false)
 		l.failed = 0
 	}
 	l.mu.Unlock()

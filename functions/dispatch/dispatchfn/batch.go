@@ -1,6 +1,7 @@
 package dispatchfn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -60,6 +61,9 @@ type batch struct {
 	// this or an earlier batch.
 	failed channelSet
 	judged bool // problems are final
+	// refused is the first error of a log that did not take a message which would
+	// have been confirmed; set by judge.
+	refused error
 
 	calls    []*call // whose messages these are; none: one request's
 	appended func()  // to be called once places were taken; nil: it was, or need not be
@@ -125,15 +129,13 @@ func (b *batch) run(ctx context.Context) bool {
 	if len(b.places) == 0 {
 		return true
 	}
-	whole := true
 	err := b.settle(ctx)
-	b.h.placed.Note(b.h.log, err)
 	if err != nil {
 		b.failAll(push.NewProblem(push.CodeUnavailable, "the message could not be placed; hand it off again"))
-		whole = false
 	}
 	b.judge()
-	return whole
+	b.h.placed.Note(b.h.log, cmp.Or(err, b.refused))
+	return err == nil
 }
 
 // judge sets the problems of messages that a log did not take, and counts the
@@ -143,7 +145,6 @@ func (b *batch) judge() {
 		return
 	}
 	b.judged = true
-	var failed error
 	for i := range b.places {
 		p := &b.places[i]
 		if p.at.Err == nil {
@@ -153,12 +154,9 @@ func (b *batch) judge() {
 			b.failed[p.channel] = true
 		}
 		if b.problems[p.message] == nil {
-			failed = p.at.Err
+			b.refused = cmp.Or(b.refused, p.at.Err)
 			b.problems[p.message] = push.NewProblem(push.CodeUnavailable, "a channel's log could not be written; hand it off again")
 		}
-	}
-	if failed != nil {
-		b.h.log.Warn("logs could not be written", "err", failed)
 	}
 	b.count()
 }

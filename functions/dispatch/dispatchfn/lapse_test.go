@@ -1,7 +1,6 @@
 package dispatchfn_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,24 +12,19 @@ import (
 
 	"pushcluster/functions/dispatch/dispatchfn"
 	"pushcluster/shared/push"
+	"pushcluster/shared/registry/registrytest"
 	"pushcluster/shared/store"
 )
 
-// An awayStore answers no claim of the outbox the first few times, and tells when
-// it has answered one.
+// An awayStore answers no claim of the outbox the first few times.
 type awayStore struct {
 	store.Store
-	left     atomic.Int32
-	answered chan struct{} // takes one without waiting
+	left atomic.Int32
 }
 
 func (s *awayStore) ClaimOutbox(ctx context.Context, now, until time.Time, limit int) ([]store.OutboxEntry, error) {
 	if s.left.Add(-1) >= 0 {
 		return nil, errors.New("no route to host")
-	}
-	select {
-	case s.answered <- struct{}{}:
-	default:
 	}
 	return s.Store.ClaimOutbox(ctx, now, until, limit)
 }
@@ -48,36 +42,91 @@ func (s *deafStore) WriteInbox(ctx context.Context, entries []store.InboxEntry) 
 	return s.Store.WriteInbox(ctx, entries)
 }
 
-// TestDispatchTellsALapseOnce has the store away while five messages come.
+// lines takes the lines of a log, up to its capacity without waiting.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
+
+// TestDispatchTellsALapseOnce has something away while five messages come.
 func TestDispatchTellsALapseOnce(t *testing.T) {
-	c := newCluster(t, dispatchfn.Config{}, nil)
-	st := &deafStore{Store: c.store}
-	var out bytes.Buffer
-	h, err := dispatchfn.New(dispatchfn.Config{}, c.reg, st, takesAll{}, slog.New(slog.NewTextHandler(&out, nil)), nil)
-	if err != nil {
-		t.Fatal(err)
+	tests := map[string]struct {
+		away func(c *cluster, st *deafStore, away bool) error
+		part string
+	}{
+		"the store": {func(_ *cluster, st *deafStore, away bool) error {
+			st.deaf.Store(away)
+			return nil
+		}, "no route to host"},
+		"a log": {func(c *cluster, _ *deafStore, away bool) error {
+			order := []string{"DEL", "push:{#42}:log"}
+			if away {
+				order = []string{"SET", "push:{#42}:log", "no log"}
+			}
+			_, err := registrytest.Do(c.redis.Addr(), order...)
+			return err
+		}, "WRONGTYPE"},
 	}
-	defer h.Wait()
-	for i, away := range []bool{false, true, true, true, true, true, false, false} {
-		st.deaf.Store(away)
-		m := message(fmt.Sprint("lapse/", i), toUsers("42"))
-		if p := h.Dispatch(t.Context(), []*push.Message{m}, false)[0]; (p != nil) != away {
-			t.Errorf("message %d comes to %v, want that it fails: %v", i, p, away)
-		}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, dispatchfn.Config{}, nil)
+			st, told := &deafStore{Store: c.store}, make(lines, 1000)
+			h, err := dispatchfn.New(dispatchfn.Config{Deadline: time.Minute, PushTime: time.Minute}, c.reg, st, takesAll{}, slog.New(slog.NewTextHandler(told, nil)), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Wait()
+			sent := 0
+			send := func(away bool) {
+				t.Helper()
+				sent++
+				m := message(fmt.Sprint("lapse/", sent), toUsers("42"))
+				if p := h.Dispatch(t.Context(), []*push.Message{m}, false)[0]; (p != nil) != away {
+					t.Errorf("message %d comes to %v, want that it fails: %v", sent, p, away)
+				}
+			}
+			send(false)
+			for _, away := range []bool{true, false} {
+				if err := tt.away(c, st, away); err != nil {
+					t.Fatal(err)
+				}
+				for range 5 {
+					send(away)
+				}
+			}
+			tick := time.NewTicker(50 * time.Millisecond)
+			defer tick.Stop()
+			for began := time.Now(); len(told) < 2 && time.Since(began) < time.Minute; <-tick.C {
+				send(false)
+			}
+			tellsALapse(t, told, "dispatch of messages", tt.part)
+		})
 	}
-	lines := strings.SplitAfter(out.String(), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[0], `msg=fails what="dispatch of messages" err=`) || !strings.Contains(lines[1], `msg="works again" what="dispatch of messages" failed=5`) {
-		t.Errorf("it told\n%s\nwant one line when that begins and one when it ends", &out)
+}
+
+// tellsALapse fails the test unless told has one line when five tries begin to
+// fail, for a reason, and one when that ends.
+func tellsALapse(t *testing.T, told lines, what, reason string) {
+	t.Helper()
+	close(told)
+	var got []string
+	for line := range told {
+		got = append(got, line)
+	}
+	if len(got) != 2 || !strings.Contains(got[0], fmt.Sprintf("msg=fails what=%q err=", what)) || !strings.Contains(got[0], reason) ||
+		!strings.Contains(got[1], fmt.Sprintf("msg=\"works again\" what=%q failed=5", what)) {
+		t.Errorf("it told\n%s\nwant one line when that begins, with %q, and one when it ends", strings.Join(got, ""), reason)
 	}
 }
 
 // TestRunTellsALapseOnce has the outbox away for five looks.
 func TestRunTellsALapseOnce(t *testing.T) {
 	c := newCluster(t, dispatchfn.Config{}, nil)
-	st := &awayStore{Store: c.store, answered: make(chan struct{}, 1)}
+	st, told := &awayStore{Store: c.store}, make(lines, 1000)
 	st.left.Store(5)
-	var out bytes.Buffer
-	h, err := dispatchfn.New(dispatchfn.Config{OutboxEvery: time.Millisecond}, c.reg, st, takesAll{}, slog.New(slog.NewTextHandler(&out, nil)), nil)
+	h, err := dispatchfn.New(dispatchfn.Config{OutboxEvery: time.Millisecond}, c.reg, st, takesAll{}, slog.New(slog.NewTextHandler(told, nil)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,15 +134,14 @@ func TestRunTellsALapseOnce(t *testing.T) {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
-	for range 2 { // the first look that found an answer has been told when another follows
-		<-st.answered
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); len(told) < 2 && time.Since(began) < time.Minute; {
+		<-tick.C
 	}
 	stop()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run = %v", err)
 	}
-	lines := strings.SplitAfter(out.String(), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[0], `msg=fails what="look at the outbox" err=`) || !strings.Contains(lines[1], `msg="works again" what="look at the outbox" failed=5`) {
-		t.Errorf("it told\n%s\nwant one line when that begins and one when it ends", &out)
-	}
+	tellsALapse(t, told, "look at the outbox", "no route to host")
 }
