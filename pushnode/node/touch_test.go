@@ -58,9 +58,9 @@ func TestTouchDue(t *testing.T) {
 	}
 }
 
-// TestPingTouches: what a device that is connected follows is touched, though
-// nothing comes; what was forgotten is not brought back.
-func TestPingTouches(t *testing.T) {
+// newStore returns an empty store.
+func newStore(t *testing.T) *sqlitestore.Store {
+	t.Helper()
 	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +69,13 @@ func TestPingTouches(t *testing.T) {
 	if err := st.Prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return st
+}
+
+// TestPingTouches: what a device that is connected follows is touched, though
+// nothing comes; what was forgotten is not brought back.
+func TestPingTouches(t *testing.T) {
+	st := newStore(t)
 	n := crowd(t, 1)
 	n.metrics = newMetrics(nil, n)
 	n.cursors = &cursorWriter{metrics: n.metrics, store: st}
@@ -120,14 +127,7 @@ func TestPingTouches(t *testing.T) {
 // TestOldestSparesThePersonalCursor: also where the connection ends meanwhile, and
 // so uses nothing any more.
 func TestOldestSparesThePersonalCursor(t *testing.T) {
-	st, err := sqlitestore.Open(filepath.Join(t.TempDir(), "store.db"), sqlitestore.Config{Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
-	if err := st.Prepare(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	st := newStore(t)
 	n := crowd(t, 1)
 	n.cursors = &cursorWriter{store: st}
 	c := n.clients[0]
