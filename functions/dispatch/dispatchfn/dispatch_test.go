@@ -257,7 +257,7 @@ func TestStaleRouteIsFenced(t *testing.T) {
 }
 
 func TestSlowNode(t *testing.T) {
-	const pushTime = 5 * time.Second // which the good node has, too, on whatever machine
+	const pushTime = 3 * time.Second // which the good node has, too, on whatever machine
 	c := newCluster(t, dispatchfn.Config{PushTime: pushTime, SkipTime: time.Minute}, nil)
 	slow, good := c.node(route("#42", 1)), c.node(route("#42", 1))
 	slow.hang = make(chan struct{})
@@ -284,7 +284,7 @@ func TestSlowNode(t *testing.T) {
 // A node that missed something is told, with the next request, to look for
 // itself; once.
 func TestMissedNodeIsToldToBeat(t *testing.T) {
-	c := newCluster(t, dispatchfn.Config{PushTime: 5 * time.Second, SkipTime: time.Nanosecond}, nil)
+	c := newCluster(t, dispatchfn.Config{PushTime: 3 * time.Second, SkipTime: time.Nanosecond}, nil)
 	n := c.node(route("#42", 1))
 	c.send(false, message("m1", toUsers("42")))
 	n.mu.Lock()

@@ -12,7 +12,7 @@ import (
 
 // Of each node there is what its lease says; whoever answers tells the rest.
 func TestNodes(t *testing.T) {
-	c := newCluster(t, dispatchfn.Config{PushTime: 5 * time.Second}, nil)
+	c := newCluster(t, dispatchfn.Config{PushTime: 3 * time.Second}, nil)
 	status := push.NodeStatus{Connections: 3, Users: 2, Channels: 4, StartedAt: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), Version: "v1"}
 	good := c.answering("good", func(id push.NodeID, path string, _ []byte) any {
 		if path != "/v1/node/status" {

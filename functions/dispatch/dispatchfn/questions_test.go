@@ -65,7 +65,7 @@ func (c *cluster) question(path, body string) (int, []byte) {
 }
 
 func TestInfo(t *testing.T) {
-	c := newCluster(t, dispatchfn.Config{PushTime: 5 * time.Second}, nil)
+	c := newCluster(t, dispatchfn.Config{PushTime: 3 * time.Second}, nil)
 	since := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	one := func(after time.Duration) func(push.NodeID, string, []byte) any {
 		return func(id push.NodeID, path string, body []byte) any {

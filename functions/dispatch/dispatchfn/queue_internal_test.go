@@ -79,7 +79,7 @@ func TestRound(t *testing.T) {
 func TestRoundsKeepOrder(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
-	for range 50 {
+	for range 10 {
 		var entries []*dueEntry
 		for i := range 1 + random.IntN(40) {
 			users := []push.UserID{push.UserID(fmt.Sprint(random.IntN(20_000))), push.UserID(fmt.Sprint("u", random.IntN(5)))}
