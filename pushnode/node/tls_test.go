@@ -30,6 +30,19 @@ func dialTLS(t *testing.T, s *httptest.Server) *websocket.Conn {
 	return ws
 }
 
+// connectTLS is dialTLS for user 42, who is connected then.
+func connectTLS(t *testing.T, s *httptest.Server) *websocket.Conn {
+	t.Helper()
+	ws := dialTLS(t, s)
+	if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"id":1,"connect":{"token":"42"}}`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, reply, err := ws.ReadMessage(); err != nil || !bytes.Contains(reply, []byte(`"connect":{`)) {
+		t.Fatalf("connect is answered %s, %v", reply, err)
+	}
+	return ws
+}
+
 // A client that takes nothing is told that it is slow over TLS, too, as soon as it
 // takes what was on its way.
 func TestTLSSlowIsTold(t *testing.T) {
@@ -39,13 +52,7 @@ func TestTLSSlowIsTold(t *testing.T) {
 	}, 1)
 	s := httptest.NewTLSServer(c.nodes[0].Public())
 	t.Cleanup(s.Close)
-	ws := dialTLS(t, s)
-	if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"id":1,"connect":{"token":"42"}}`)); err != nil {
-		t.Fatal(err)
-	}
-	if _, reply, err := ws.ReadMessage(); err != nil || !bytes.Contains(reply, []byte(`"connect":{`)) {
-		t.Fatalf("connect is answered %s, %v", reply, err)
-	}
+	ws := connectTLS(t, s)
 	big := `"` + strings.Repeat("x", 60<<10) + `"`
 	ws.NetConn().(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
 	for range 100 { // 6 MB: more than the kernel's buffers take then
@@ -70,13 +77,7 @@ func TestTLSInTheNode(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
 	s := httptest.NewTLSServer(c.nodes[0].Public())
 	t.Cleanup(s.Close)
-	ws := dialTLS(t, s)
-	if err := ws.WriteMessage(websocket.TextMessage, []byte(`{"id":1,"connect":{"token":"42"}}`)); err != nil {
-		t.Fatal(err)
-	}
-	if _, reply, err := ws.ReadMessage(); err != nil || !bytes.Contains(reply, []byte(`"connect":{`)) {
-		t.Fatalf("connect is answered %s, %v", reply, err)
-	}
+	ws := connectTLS(t, s)
 	c.send("#42", `"hello"`)
 	if _, message, err := ws.ReadMessage(); err != nil || !bytes.Contains(message, []byte(`"hello"`)) {
 		t.Errorf("received %s, %v", message, err)

@@ -42,8 +42,8 @@ type Sources interface {
 
 // A Config holds what may be tuned. Zero values stand for the defaults.
 type Config struct {
-	Every     time.Duration // between looks at what is due; 1 s
-	Limit     int           // entries claimed at once; 200
+	Every time.Duration // between looks at what is due; 1 s
+	Limit int           // entries claimed at once; 200
 	// ParkAfter is how long an entry may fail, and how long before it is forgotten
 	// one is parked of which nobody knows how to tell it; 24 h.
 	ParkAfter time.Duration

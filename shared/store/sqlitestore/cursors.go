@@ -50,25 +50,14 @@ func (s *Store) LoadCursors(ctx context.Context, devices []store.UserDevice) ([]
 
 // AdvanceCursors raises cursors; see [store.Cursors].
 func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) error {
-	if len(cursors) == 0 {
-		return nil
-	}
-	ctx, cancel := s.deadline(ctx)
-	defer cancel()
-	cursors = slices.Clone(cursors)
-	err := s.writer.do(ctx, len(cursors), func(t *tx) error {
-		for _, c := range cursors {
-			_, err := t.exec(`INSERT INTO cursors (user, device, channel, received, acknowledged, updated, start)
-				VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user, device, channel) DO UPDATE SET
-				received     = max(received, excluded.received),
-				acknowledged = max(acknowledged, excluded.acknowledged),
-				updated      = max(updated, excluded.updated)`,
-				string(c.User), string(c.Device), string(c.Channel), stored(c.Received), stored(c.Acknowledged), millis(c.UpdatedAt), stored(c.Start))
-			if err != nil {
-				return fmt.Errorf("user %s, channel %s: %w", c.User, c.Channel, err)
-			}
-		}
-		return nil
+	err := s.writeCursors(ctx, cursors, func(t *tx, c store.Cursor) error {
+		_, err := t.exec(`INSERT INTO cursors (user, device, channel, received, acknowledged, updated, start)
+			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user, device, channel) DO UPDATE SET
+			received     = max(received, excluded.received),
+			acknowledged = max(acknowledged, excluded.acknowledged),
+			updated      = max(updated, excluded.updated)`,
+			string(c.User), string(c.Device), string(c.Channel), stored(c.Received), stored(c.Acknowledged), millis(c.UpdatedAt), stored(c.Start))
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("advance cursors: %w", err)
@@ -78,26 +67,33 @@ func (s *Store) AdvanceCursors(ctx context.Context, cursors []store.Cursor) erro
 
 // TouchCursors raises when cursors were updated; see [store.Cursors].
 func (s *Store) TouchCursors(ctx context.Context, cursors []store.Cursor) error {
+	err := s.writeCursors(ctx, cursors, func(t *tx, c store.Cursor) error {
+		_, err := t.exec(`UPDATE cursors SET updated = ?4 WHERE user = ?1 AND device = ?2 AND channel = ?3 AND updated < ?4`,
+			string(c.User), string(c.Device), string(c.Channel), millis(c.UpdatedAt))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("touch cursors: %w", err)
+	}
+	return nil
+}
+
+// writeCursors has write called with each of cursors, in one transaction.
+func (s *Store) writeCursors(ctx context.Context, cursors []store.Cursor, write func(*tx, store.Cursor) error) error {
 	if len(cursors) == 0 {
 		return nil
 	}
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	cursors = slices.Clone(cursors)
-	err := s.writer.do(ctx, len(cursors), func(t *tx) error {
+	return s.writer.do(ctx, len(cursors), func(t *tx) error {
 		for _, c := range cursors {
-			_, err := t.exec(`UPDATE cursors SET updated = ?4 WHERE user = ?1 AND device = ?2 AND channel = ?3 AND updated < ?4`,
-				string(c.User), string(c.Device), string(c.Channel), millis(c.UpdatedAt))
-			if err != nil {
+			if err := write(t, c); err != nil {
 				return fmt.Errorf("user %s, channel %s: %w", c.User, c.Channel, err)
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("touch cursors: %w", err)
-	}
-	return nil
 }
 
 // RemoveCursors forgets cursors of one device; see [store.Cursors].
