@@ -51,13 +51,17 @@ func newPeer(t *testing.T, take func(uint64, *push.DeliverRequest) (push.BatchAn
 			serve.Problem(w, r, push.NewProblem(push.CodeNotFound, "no streams here"))
 			return
 		}
+		// Counted before the caller hears of the stream: a test may end with what
+		// it hears, and the server does not wait for a handler that hijacked.
+		running.Add(1)
+		defer running.Done()
 		ws, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
 		if err != nil {
 			t.Errorf("upgrade: %v", err)
 			return
 		}
 		p.opened.Add(1)
-		running.Go(func() { p.serve(ws) })
+		p.serve(ws)
 	})))
 	s := httptest.NewServer(mux)
 	t.Cleanup(func() {
