@@ -40,10 +40,8 @@ type reads struct {
 	catch   readMark // where the catch-up's present read began
 	again   bool     // somebody wanted a catch-up after a read began: there is to be another
 	hold    hold
-	// heldFrom: while a subscription is pending, all entries that the channel
-	// passed in (heldFrom, last] are in the hold, those that expired included.
-	heldFrom push.Offset
-	omitted  push.Offset // the largest offset that a read left out which the channel had not passed
+	from    push.Offset // up to here entries that the channel passed are not in the hold; never beyond last
+	omitted push.Offset // the largest offset that a read left out which the channel had not passed
 }
 
 // A readMark is what the hold looked like when a read began. Whatever had
@@ -82,7 +80,7 @@ func (ch *Channel) add(conn Connection) *Subscription {
 	ch.subs = append(ch.subs, sub)
 	r := ch.reading()
 	if r.pending == 0 {
-		r.heldFrom = ch.last
+		r.from = ch.last
 	}
 	r.pending++
 	return sub
@@ -199,21 +197,26 @@ func (ch *Channel) keep(e push.Entry) {
 	r := ch.reading()
 	for _, old := range r.hold.put(e, ch.hub.cfg.HoldEntries, ch.hub.cfg.HoldBytes) {
 		if old.Offset <= ch.last {
-			r.heldFrom = max(r.heldFrom, old.Offset)
+			r.from = max(r.from, old.Offset)
 		}
 	}
 }
 
 // leaveOut notes what a read left out, for the subscriptions that are not live and
-// read less far: that it is not in the hold has them read on, and then they are
-// told of it.
+// read less far: that it is not in the hold has them read on, once the channel has
+// passed it, and then they are told of it.
 func (ch *Channel) leaveOut(omitted []store.Omission) {
 	if n := len(omitted); n > 0 && ch.pending() > 0 && omitted[n-1].Last > ch.last {
 		ch.reads.omitted = max(ch.reads.omitted, omitted[n-1].Last)
-		if ch.started {
-			ch.reads.heldFrom = max(ch.reads.heldFrom, ch.reads.omitted)
-		}
 	}
+}
+
+// heldFrom returns from where on the hold is whole: while a subscription is
+// pending, all entries that the channel passed behind it, up to last, are in the
+// hold, those that expired included. It is never beyond last, so a subscription
+// that starts there has it before it.
+func (ch *Channel) heldFrom() push.Offset {
+	return max(ch.reads.from, min(ch.reads.omitted, ch.last))
 }
 
 // releaseHold empties the hold once nobody reads.
@@ -228,7 +231,7 @@ func (ch *Channel) mark() readMark {
 	if r == nil {
 		return readMark{}
 	}
-	return readMark{sure: r.hold.largest(), forgotten: r.hold.forgotten, heldFrom: r.heldFrom}
+	return readMark{sure: r.hold.largest(), forgotten: r.hold.forgotten, heldFrom: ch.heldFrom()}
 }
 
 // Catch begins a catch-up and returns the offset to read from. The caller then

@@ -88,6 +88,30 @@ func TestExpiredIsPassedOver(t *testing.T) {
 	}
 }
 
+// leftOut is what a read returned that found one entry, which it left out.
+func leftOut(offset push.Offset) hub.Page {
+	return hub.Page{End: offset, Omitted: []store.Omission{{First: offset, Last: offset}}}
+}
+
+// A connection that joins behind what a read has left out and the channel has not
+// passed is told of it once it has.
+func TestJoiningBehindWhatALaterReadTells(t *testing.T) {
+	h := hub.New(hub.Config{})
+	far := h.Subscribe("news", &received{})
+	far.Took(12, leftOut(13))
+	ch := far.Channel()
+	live(t, h, "news", &received{}, 10)
+	ch.Apply(10, leftOut(11))
+	sub := h.Subscribe("news", &received{})
+	if at, ok := sub.StartAtLast(); at != 11 || !ok {
+		t.Fatalf("it starts at %d, %v, want 11", at, ok)
+	}
+	ch.Apply(11, leftOut(13))
+	if got := sub.GoLive(); got != hub.ReadOn {
+		t.Errorf("GoLive = %v, want ReadOn: it was not told of 13", got)
+	}
+}
+
 // What a channel passes over while a connection joins, that one is told of, too:
 // else it would count as received.
 func TestJoiningIsToldWhatExpired(t *testing.T) {
@@ -102,7 +126,7 @@ func TestJoiningIsToldWhatExpired(t *testing.T) {
 			h.Deliver(e)
 		}, hub.Live, []push.Offset{11}},
 		"another's read left it out": {func(_ *hub.Hub, ch *hub.Channel) {
-			ch.Apply(10, hub.Page{End: 11, Omitted: []store.Omission{{First: 11, Last: 11}}})
+			ch.Apply(10, leftOut(11))
 		}, hub.ReadOn, nil},
 	}
 	for name, tt := range tests {

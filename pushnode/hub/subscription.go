@@ -159,7 +159,7 @@ func (sub *Subscription) GoLive() State {
 		return Live
 	case !ch.started:
 		return ch.begin(sub)
-	case sub.pos < ch.reads.heldFrom && ch.reads.heldFrom > sub.start.mark.heldFrom:
+	case sub.pos < ch.heldFrom() && ch.heldFrom() > sub.start.mark.heldFrom:
 		return ReadOn
 	}
 	for _, e := range ch.held().entries {
@@ -185,11 +185,10 @@ func (ch *Channel) begin(sub *Subscription) State {
 	}
 	ch.started = true
 	ch.last = sub.pos
-	r.heldFrom = sub.start.from
+	r.from = sub.start.from
 	if r.hold.forgotten <= ch.last {
-		r.heldFrom = max(r.heldFrom, r.hold.forgotten)
+		r.from = max(r.from, r.hold.forgotten)
 	}
-	r.heldFrom = max(r.heldFrom, min(r.omitted, ch.last))
 	sub.live = true // so that drain gives it what was held
 	whole := ch.drain(mark) && !ch.readAgain()
 	ch.admit(sub)
