@@ -173,13 +173,14 @@ func (e *Environment) Invoke(ctx context.Context, payload []byte, arn, trace str
 	select {
 	case res = <-inv.done:
 	case <-timeout.C:
-		e.kill()
+		// Before it is killed: else its end may be taken for why the event failed.
 		e.finish(inv.id, Result{Failed: true, Payload: failure("Sandbox.Timedout",
 			fmt.Sprintf("Task timed out after %.2f seconds", e.cfg.Timeout.Seconds()))})
+		e.kill()
 		res = <-inv.done
 	case <-ctx.Done():
-		e.kill()
 		e.finish(inv.id, Result{})
+		e.kill()
 		return Result{}, ctx.Err()
 	}
 	res.Took = time.Since(start)
