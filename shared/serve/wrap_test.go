@@ -40,7 +40,7 @@ func TestWrap(t *testing.T) {
 			t.Errorf("Hijack: %v", err)
 			return
 		}
-		io.WriteString(conn, "HTTP/1.1 299 Taken\r\nContent-Length: 0\r\n\r\n")
+		io.WriteString(conn, "HTTP/1.1 299 Taken\r\nConnection: close\r\nContent-Length: 0\r\n\r\n") // else the client may ask again on it
 		conn.Close()
 	})
 	var logged bytes.Buffer
