@@ -177,6 +177,50 @@ func TestStreamsThatCannotBe(t *testing.T) {
 	}
 }
 
+// A limit is a context whose deadline passes when the test says so.
+type limit struct {
+	context.Context
+	passed chan struct{}
+}
+
+// Done returns what is closed when the deadline passes (context.Context).
+func (l limit) Done() <-chan struct{} { return l.passed }
+
+// Err returns why the context has ended (context.Context).
+func (l limit) Err() error {
+	select {
+	case <-l.passed:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// waitUnderWay returns when n batches are under way on c's stream to id, which is
+// open.
+func waitUnderWay(t *testing.T, c *Client, id push.NodeID, n int) {
+	t.Helper()
+	c.streams.mu.Lock()
+	d := c.streams.byNode[id]
+	c.streams.mu.Unlock()
+	<-d.done
+	beat := time.NewTicker(time.Millisecond)
+	defer beat.Stop()
+	for end := time.After(time.Minute); ; {
+		d.stream.mu.Lock()
+		calls := len(d.stream.calls)
+		d.stream.mu.Unlock()
+		if calls == n {
+			return
+		}
+		select {
+		case <-beat.C:
+		case <-end:
+			t.Fatalf("%d batches are under way, want %d", calls, n)
+		}
+	}
+}
+
 // A stream that answers no more is dropped with the first deadline that passes;
 // what else is under way on it goes as requests, and the next call opens another.
 func TestHalfDeadStreamIsDropped(t *testing.T) {
@@ -192,28 +236,27 @@ func TestHalfDeadStreamIsDropped(t *testing.T) {
 	})
 	t.Cleanup(func() { close(hang) })
 	c := client(t, secretA)
-	waiting := make(chan error, 1)
-	for left, there := 500*time.Millisecond, false; !there; left *= 2 {
+	deliver := func(ctx context.Context, channel push.Channel) <-chan error {
+		got := make(chan error, 1)
 		go func() {
-			ctx, cancel := context.WithTimeout(t.Context(), left)
-			defer cancel()
-			_, err := c.Deliver(ctx, p.id, to("first"))
-			waiting <- err
+			_, err := c.Deliver(ctx, p.id, to(channel))
+			got <- err
 		}()
-		select {
-		case <-hangs:
-			there = true
-		case <-waiting: // its time was over before it was on the stream
-		}
+		return got
 	}
-	opened, requests := p.opened.Load(), p.requests.Load()
-	if _, err := c.Deliver(t.Context(), p.id, to("second")); err != nil || p.requests.Load() != requests+1 {
-		t.Errorf("behind the one that hangs: %v after %d requests, want it to go as a request", err, p.requests.Load()-requests)
-	}
+	first := limit{t.Context(), make(chan struct{})}
+	waiting := deliver(first, "first")
+	<-hangs
+	behind := deliver(t.Context(), "second")
+	waitUnderWay(t, c, p.id, 2)
+	close(first.passed)
 	if err := <-waiting; !errors.Is(err, ErrTimeout) {
 		t.Errorf("the one that hangs: %v, want %v", err, ErrTimeout)
 	}
-	if _, err := c.Deliver(t.Context(), p.id, to("third")); err != nil || p.opened.Load() != opened+1 || p.requests.Load() != requests+1 {
+	if err := <-behind; err != nil || p.requests.Load() != 1 {
+		t.Errorf("behind the one that hangs: %v after %d requests, want it to go as a request", err, p.requests.Load())
+	}
+	if _, err := c.Deliver(t.Context(), p.id, to("third")); err != nil || p.opened.Load() != 2 || p.requests.Load() != 1 {
 		t.Errorf("afterwards: %v, %d streams opened, %d requests; want a new stream", err, p.opened.Load(), p.requests.Load())
 	}
 }
