@@ -3,7 +3,6 @@ package handoff
 import (
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -116,8 +115,6 @@ func TestNew(t *testing.T) {
 }
 
 func TestHandOff(t *testing.T) {
-	nowhere, _ := net.Listen("tcp", "127.0.0.1:0")
-	nowhere.Close()
 	release := make(chan struct{})
 	defer close(release)
 	tests := map[string]struct {
@@ -158,7 +155,7 @@ func TestHandOff(t *testing.T) {
 			case <-release:
 			}
 		}, want: []error{ErrTimeout, ErrTimeout, ErrTimeout}},
-		"nobody there": {answer: confirmAll, url: "http://" + nowhere.Addr().String(), want: []error{ErrUnreachable, ErrUnreachable, ErrUnreachable}},
+		"nobody there": {answer: confirmAll, url: "http://127.0.0.1:1", want: []error{ErrUnreachable, ErrUnreachable, ErrUnreachable}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
