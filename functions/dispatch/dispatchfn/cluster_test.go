@@ -54,6 +54,17 @@ type cluster struct {
 	prom  *prometheus.Registry
 }
 
+// What a test does not name is long, so that a machine that stalls breaks none.
+const patience = time.Minute
+
+// newNodes returns Dispatch's side of nodes, which has time to open connections.
+func newNodes(t testing.TB, reg *registry.Registry, prom prometheus.Registerer) *nodeclient.Client {
+	t.Helper()
+	nodes := nodeclient.New(nodeclient.Config{ConnectTime: patience}, signature.NewSigner(keys(t)), reg.Now, prom)
+	t.Cleanup(nodes.Close)
+	return nodes
+}
+
 // newCluster starts a cluster. wrap, if not nil, stands between Dispatch and
 // its store, to break what cannot be broken otherwise.
 func newCluster(t testing.TB, cfg dispatchfn.Config, wrap func(*cluster, store.Store) dispatchfn.Store) *cluster {
@@ -68,14 +79,13 @@ func newCluster(t testing.TB, cfg dispatchfn.Config, wrap func(*cluster, store.S
 		t.Fatal(err)
 	}
 	c.store = st
-	if c.reg, err = registry.Open(c.redis.URL(), st, registry.Config{Timeout: 20 * time.Second}); err != nil {
+	if c.reg, err = registry.Open(c.redis.URL(), st, registry.Config{Timeout: 20 * time.Second, LeaseTime: patience}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.reg.Close() })
-	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), c.reg.Now, c.prom)
-	t.Cleanup(nodes.Close)
-	// What a test does not name is long, so that a machine that stalls breaks none.
-	cfg.Deadline, cfg.PushTime, cfg.AskTime = cmp.Or(cfg.Deadline, time.Minute), cmp.Or(cfg.PushTime, time.Minute), cmp.Or(cfg.AskTime, time.Minute)
+	nodes := newNodes(t, c.reg, c.prom)
+	cfg.Deadline, cfg.PushTime, cfg.AskTime = cmp.Or(cfg.Deadline, patience), cmp.Or(cfg.PushTime, patience), cmp.Or(cfg.AskTime, patience)
+	cfg.OutboxClaim = cmp.Or(cfg.OutboxClaim, patience)
 	var used dispatchfn.Store = st
 	if wrap != nil {
 		used = wrap(c, st)

@@ -12,6 +12,13 @@ func (h *Handler) Waiting() int {
 // Fresh returns how long a request may have waited and still be known to be new.
 func (h *Handler) Fresh() time.Duration { return h.fresh() }
 
+// StaysNew has small requests count as new until they have waited for d.
+func (h *Handler) StaysNew(d time.Duration) {
+	h.gathering.mu.Lock()
+	defer h.gathering.mu.Unlock()
+	h.gathering.fresh = d
+}
+
 // How many batches of small requests are appended at once, and how young one is
 // that others wait for; and how many requests may wait.
 const (

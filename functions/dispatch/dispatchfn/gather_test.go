@@ -15,10 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pushcluster/functions/dispatch/dispatchfn"
-	"pushcluster/shared/nodeclient"
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
-	"pushcluster/shared/signature"
 )
 
 // A gate is a registry whose appends wait until it opens.
@@ -66,25 +64,24 @@ type meeting struct {
 }
 
 // meet has as many batches as may be appended at once wait at a gate, so that what
-// is sent then gathers.
+// is sent then gathers. What waits stays new, however slow the machine is.
 func meet(t *testing.T, cfg dispatchfn.Config) *meeting {
 	t.Helper()
 	m := &meeting{cluster: newCluster(t, dispatchfn.Config{BatchItems: cfg.BatchItems}, nil)}
-	cfg.Deadline, cfg.PushTime = cmp.Or(cfg.Deadline, time.Minute), time.Minute
+	cfg.Deadline, cfg.PushTime, cfg.OutboxClaim = cmp.Or(cfg.Deadline, patience), patience, patience
 	m.prom = prometheus.NewRegistry() // of the one that is tested
 	m.gate = &gate{Registry: m.reg, open: make(chan struct{})}
-	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), m.reg.Now, nil)
-	t.Cleanup(nodes.Close)
 	var err error
 	m.dispatch, err = dispatchfn.New(cfg, m.gate, faultyStore{m.store, func() error {
 		if before := m.before.Load(); before != nil {
 			return (*before)()
 		}
 		return nil
-	}}, hookedNodes{nodes, &m.deliver}, slog.New(slog.DiscardHandler), m.prom)
+	}}, hookedNodes{newNodes(t, m.reg, nil), &m.deliver}, slog.New(slog.DiscardHandler), m.prom)
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.dispatch.StaysNew(time.Hour)
 	m.plug()
 	return m
 }

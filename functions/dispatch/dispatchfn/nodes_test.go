@@ -36,7 +36,7 @@ func TestNodes(t *testing.T) {
 	}
 	for i, n := range got.Nodes {
 		left, err := time.ParseDuration(n.LeaseLeft)
-		if err != nil || left <= 0 || left > 15*time.Second {
+		if err != nil || left <= 0 || left > patience {
 			t.Errorf("%s: its lease lasts %q", n.Node, n.LeaseLeft)
 		}
 		if n.Address != n.Node.Addr() || n.Draining != (n.Node == closed) || n.Answered != (n.Node == good) {

@@ -14,10 +14,8 @@ import (
 	"pgregory.net/rapid"
 
 	"pushcluster/functions/dispatch/dispatchfn"
-	"pushcluster/shared/nodeclient"
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
-	"pushcluster/shared/signature"
 	"pushcluster/shared/store"
 )
 
@@ -74,7 +72,7 @@ func TestSweepGoesByTheOrder(t *testing.T) {
 
 // TestBehindOneThatWaits has an older message that this sweep cannot dispatch.
 func TestBehindOneThatWaits(t *testing.T) {
-	later := time.Now().Add(20 * time.Second).Truncate(time.Millisecond).UTC()
+	later := time.Now().Add(patience).Truncate(time.Millisecond).UTC()
 	tests := map[string]struct {
 		older func(c *cluster) error
 		due   time.Time // of what is held; zero: as it was
@@ -291,8 +289,7 @@ type plannedPost struct {
 func TestOrderModel(t *testing.T) {
 	c := newCluster(t, dispatchfn.Config{}, nil)
 	ahead, odds := &atomic.Int64{}, &atomic.Int64{}
-	nodes := nodeclient.New(nodeclient.Config{}, signature.NewSigner(keys(t)), c.reg.Now, nil)
-	t.Cleanup(nodes.Close)
+	nodes := newNodes(t, c.reg, nil)
 	var handlers []*dispatchfn.Handler
 	for range 2 {
 		h, err := dispatchfn.New(dispatchfn.Config{OutboxLimit: 3, OutboxClaim: 4 * time.Second, ParkAfter: 1 << 20, ParkAtLast: 1 << 20},

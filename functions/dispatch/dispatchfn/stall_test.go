@@ -10,6 +10,7 @@ import (
 
 	"pushcluster/functions/dispatch/dispatchfn"
 	"pushcluster/shared/push"
+	"pushcluster/shared/registry/registrytest"
 	"pushcluster/shared/store"
 )
 
@@ -39,21 +40,19 @@ func TestWhoLeavesIsNotDispatched(t *testing.T) {
 // that may have been dispatched by another since, whose place stands.
 func TestLateIsNotDoubled(t *testing.T) {
 	m := meet(t, dispatchfn.Config{})
+	m.dispatch.StaysNew(m.dispatch.Fresh())
 	n := m.node(route("#42", 1))
 	late := message("late", toUsers("42"))
 	m.insert(late)
-	began := time.Now()
 	answers := m.gather(map[string]push.Recipients{"late": toUsers("42")})
-	// Its sender gives up, another Dispatch finds it in the outbox, and so many
-	// follow that the log does not know it any more.
+	waits := time.Now()
+	// Its sender gives up, another Dispatch finds it in the outbox, and in the end
+	// the log does not know it any more.
 	m.send(true, late)
-	var others []*push.Message
-	for i := range 1001 {
-		others = append(others, message(fmt.Sprint("other-", i), toUsers("42")))
+	if _, err := registrytest.Do(m.redis.Addr(), "DEL", "push:{#42}:log"); err != nil {
+		t.Fatal(err)
 	}
-	m.send(false, others[:1000]...)
-	m.send(false, others[1000])
-	m.await(func() bool { return time.Since(began) > m.dispatch.Fresh()+50*time.Millisecond })
+	m.await(func() bool { return time.Since(waits) > m.dispatch.Fresh() })
 	newest := m.start("newest", toUsers("42"))
 	m.await(func() bool { return m.dispatch.Waiting() == 2 })
 	close(m.gate.open)
@@ -123,7 +122,7 @@ func TestDeadlineOfWhatWaits(t *testing.T) {
 	all.Wait()
 	c.Wait()
 	for i, d := range took {
-		if d > 3*deadline { // one, and what the machine does meanwhile
+		if d > 5*deadline { // one, and what the machine does meanwhile; from where it is its turn it would be eight
 			t.Fatalf("request %d was answered after %v, its deadline is %v", i, d, deadline)
 		}
 	}
