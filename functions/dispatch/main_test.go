@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -49,7 +50,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dispatch, err := handoff.New(addrs["public"], handoff.Config{}, signature.NewSigner(keys))
+	dispatch, err := handoff.New(addrs["public"], handoff.Config{Deadline: time.Minute}, signature.NewSigner(keys))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -325,7 +325,7 @@ func TestExpired(t *testing.T) {
 
 func TestPartsAreAway(t *testing.T) {
 	var away bool
-	c := newCluster(t, dispatchfn.Config{Deadline: 3 * time.Second}, func(_ *cluster, st store.Store) dispatchfn.Store {
+	c := newCluster(t, dispatchfn.Config{}, func(_ *cluster, st store.Store) dispatchfn.Store {
 		return faultyStore{st, func() error {
 			if away {
 				return errors.New("away")

@@ -161,7 +161,7 @@ func TestScheduled(t *testing.T) {
 	c := newCluster(t, dispatchfn.Config{}, nil)
 	n := c.node(route("#42", 1))
 	due, later, cancelled := message("due", toUsers("42")), message("later", toUsers("42")), message("cancelled", toUsers("42"))
-	due.DeliverAt, cancelled.DeliverAt = time.Now().Add(-time.Millisecond), time.Now().Add(-time.Millisecond)
+	due.DeliverAt, cancelled.DeliverAt = time.Now().Add(-time.Second), time.Now().Add(-time.Second) // by Redis' clock as well
 	later.DeliverAt = time.Now().Add(time.Minute)
 	for _, m := range []*push.Message{due, later, cancelled} {
 		c.insert(m)
