@@ -72,7 +72,7 @@ func start(t *testing.T, cfg Config) (*Environment, *safeBuffer, <-chan error) {
 		t.Fatal(err)
 	}
 	log := &safeBuffer{}
-	cfg.Command, cfg.Log = []string{self}, log
+	cfg.Command, cfg.Log, cfg.Init = []string{self}, log, time.Minute
 	e := New(cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
