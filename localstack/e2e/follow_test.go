@@ -38,15 +38,21 @@ func TestFollowComesBack(t *testing.T) {
 	}()
 	await := func(from chan string, want string) {
 		t.Helper()
+		var one string
 		select {
-		case one := <-from:
-			if want != "" && one != want {
-				t.Fatalf("%q comes, want %q", one, want)
-			}
+		case one = <-from:
 		case err := <-ended:
-			t.Fatalf("it ended: %v", err)
+			ended <- err // the end of this test asks for it
+			select {
+			case one = <-from: // came before the end
+			default:
+				t.Fatalf("it ended: %v", err)
+			}
 		case <-ctx.Done():
 			t.Fatalf("nothing comes, want %q", want)
+		}
+		if want != "" && one != want {
+			t.Fatalf("%q comes, want %q", one, want)
 		}
 	}
 	await(events, "connected to "+s.Node(0).URL)
