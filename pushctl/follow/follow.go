@@ -105,7 +105,10 @@ func Run(ctx context.Context, cfg Config, take func(Message) error, told func(st
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	token, err := cfg.Token(ctx)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	f := &follower{ctx: ctx, cfg: cfg, take: take, told: told, ended: make(chan struct{})}

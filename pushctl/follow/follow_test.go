@@ -2,6 +2,7 @@ package follow
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -45,5 +46,34 @@ func TestRunWaitsForTheHandshake(t *testing.T) {
 	err := Run(t.Context(), Config{Node: n.URL, Token: token}, func(Message) error { return nil }, func(string) {})
 	if err == nil || !strings.Contains(err.Error(), "bad handshake") {
 		t.Errorf("Run = %v, want that the node answered", err)
+	}
+}
+
+// Whoever follows for a while only, and gets no token meanwhile, has followed for
+// that while.
+func TestRunEndsBeforeThereIsAToken(t *testing.T) {
+	errNoToken := errors.New("no token")
+	tests := map[string]struct {
+		ends bool // Run's context, when the token is asked for
+		want error
+	}{
+		"its context ends":  {true, nil},
+		"there is no token": {false, errNoToken},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			token := func(context.Context) (string, error) {
+				if tt.ends {
+					cancel()
+				}
+				return "", errNoToken
+			}
+			err := Run(ctx, Config{Node: "http://127.0.0.1:1", Token: token}, func(Message) error { return nil }, func(string) {})
+			if !errors.Is(err, tt.want) {
+				t.Errorf("Run = %v, want %v", err, tt.want)
+			}
+		})
 	}
 }
