@@ -29,7 +29,7 @@ type bench struct {
 func open(t testing.TB, s *registrytest.Server, terms registry.Terms, cfg registry.Config) *registry.Registry {
 	t.Helper()
 	if cfg.Timeout == 0 {
-		cfg.Timeout = 15 * time.Second // the machine may be busy with other tests
+		cfg.Timeout = time.Minute // the machine may be busy with other tests
 	}
 	r, err := registry.Open(s.URL(), terms, cfg)
 	if err != nil {

@@ -35,7 +35,8 @@ func TestAppendModel(t *testing.T) {
 		terms := &registrytest.Terms{}
 		var processes []*registry.Registry
 		for range 2 {
-			r, err := registry.Open(s.URL(), terms, registry.Config{MaxEntries: most, MaxAge: 24 * time.Hour, Keep: 48 * time.Hour, Young: 1})
+			r, err := registry.Open(s.URL(), terms, registry.Config{MaxEntries: most, MaxAge: 24 * time.Hour, Keep: 48 * time.Hour, Young: 1,
+				Timeout: time.Minute}) // the machine may be busy with other tests
 			if err != nil {
 				rt.Fatal(err)
 			}
