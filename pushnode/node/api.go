@@ -28,7 +28,7 @@ func (n *Node) Internal(callers *signature.Verifier) http.Handler {
 	mux.HandleFunc("POST /v1/node/unsubscribe", n.unsubscribeUser)
 	all := http.NewServeMux()
 	all.Handle("GET "+push.StreamPath, signature.RequireStatement(callers, streamStatement, http.HandlerFunc(n.stream)))
-	all.Handle("/", signature.Require(callers, maxDeliver, mux))
+	all.Handle("/", signature.Require(callers, maxDeliver, n.counted(mux)))
 	return all
 }
 

@@ -25,7 +25,7 @@ import (
 // /connection/websocket, /healthz and /readyz.
 func (n *Node) Public() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+socketPath, n.handshake)
+	mux.Handle("GET "+socketPath, n.counted(http.HandlerFunc(n.handshake)))
 	mux.Handle("/", serve.Health(n.log,
 		serve.Check{Name: "lease", Probe: n.holdsLease},
 		serve.Check{Name: "redis", Probe: n.reg.Ready},

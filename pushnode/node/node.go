@@ -135,6 +135,7 @@ type Node struct {
 	bg      context.Context
 	wg      sync.WaitGroup // all goroutines but those of Run
 	workers workers
+	guests  guests
 	beaten  chan struct{} // asks for a beat now
 
 	renewSoon chan struct{} // asks for a renewal of the lease now
@@ -197,7 +198,8 @@ func (n *Node) background() context.Context { return n.bg }
 func (n *Node) Run(ctx context.Context) error {
 	defer n.wg.Wait()
 	defer n.workers.end()
-	defer n.streams.end() // what they bring may start what is waited for
+	defer n.guests.end()  // what they ask for may start what is waited for
+	defer n.streams.end() // and so may what these bring
 	defer n.stop()
 	epoch, err := n.store.Epoch(ctx)
 	if err != nil {
