@@ -177,13 +177,13 @@ func (c *cluster) start(cfg node.Config) *testNode {
 	c.t.Helper()
 	var internal http.Handler
 	n := &testNode{}
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.deaf.Load() {
 			panic(http.ErrAbortHandler)
 		}
 		internal.ServeHTTP(w, r)
 	}))
-	cfg.ID = node.NewID(strings.TrimPrefix(api.URL, "http://"))
+	cfg.ID = node.NewID(api.Listener.Addr().String())
 	if cfg.RenewEvery == 0 {
 		cfg.RenewEvery = 200 * time.Millisecond
 	}
@@ -192,7 +192,7 @@ func (c *cluster) start(cfg node.Config) *testNode {
 	}
 	cfg.Sockets = sockets
 	if cfg.CloseTimeout == 0 {
-		cfg.CloseTimeout = time.Second
+		cfg.CloseTimeout = patience
 	}
 	if cfg.CommandTimeout == 0 {
 		cfg.CommandTimeout = patience
@@ -208,6 +208,7 @@ func (c *cluster) start(cfg node.Config) *testNode {
 	}
 	n.id = cfg.ID
 	internal = n.Internal(signature.NewVerifier(signature.VerifierConfig{}, c.keys))
+	api.Start()
 	n.public = httptest.NewUnstartedServer(n.Public())
 	n.public.Listener = n.Front(n.public.Listener, n.Public())
 	n.public.Start()

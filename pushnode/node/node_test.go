@@ -163,7 +163,7 @@ func TestCollapsedAndExpiredAreNotRecovered(t *testing.T) {
 		c.sendMessage("#42", m)
 	}
 	m := c.message(`"late"`)
-	m.ExpiresAt = time.Now().Add(-time.Second)
+	m.ExpiresAt = time.Now().Add(-time.Minute)
 	c.sendMessage("#42", m)
 	c.send("#42", `"kept"`)
 	if got := data(dial(t, c.nodes[0], "device=d").connect("42", "").Subs["#42"].Publications); got != `2 "kept"` {

@@ -12,7 +12,7 @@ import (
 
 func TestInfo(t *testing.T) {
 	c := newCluster(t, node.Config{}, 1)
-	before := time.Now().Add(-time.Second)
+	before := time.Now().Add(-time.Minute) // the time is Redis', as it was heard
 	dial(t, c.nodes[0], "device=phone").connect("42", "")
 	dial(t, c.nodes[0], "").connect("42", "")
 	dial(t, c.nodes[0], "device=other").connect("43", "")
@@ -35,7 +35,7 @@ func TestInfo(t *testing.T) {
 			got := map[push.Device]int{}
 			for _, o := range answer.Connections {
 				got[o.Device]++
-				if o.Node != c.nodes[0].id || o.Since.Before(before) || o.Since.After(time.Now().Add(time.Second)) {
+				if o.Node != c.nodes[0].id || o.Since.Before(before) || o.Since.After(time.Now().Add(time.Minute)) {
 					t.Errorf("a connection is %+v", o)
 				}
 			}

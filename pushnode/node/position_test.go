@@ -75,11 +75,11 @@ func TestPongAfterUnsubscribe(t *testing.T) {
 	c.send("public:x", `1`)
 	a.publication()
 	for { // until the ping
-		_, frame, err := a.ws.ReadMessage()
+		r, err := a.hear()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(frame) == "{}" {
+		if isPing(r) {
 			break
 		}
 	}
@@ -87,6 +87,7 @@ func TestPongAfterUnsubscribe(t *testing.T) {
 	a.reply(3)
 	a.write(`{"id":4,"ping":{}}`)
 	a.reply(4) // the pong has been handled
+	a.ws.Close()
 	c.nodes[0].stop()
 	cursors, err := c.store.LoadCursors(t.Context(), []store.UserDevice{{User: "42", Device: "phone"}})
 	if err != nil {

@@ -15,12 +15,16 @@ import (
 // TestSlowClientIsClosedAndRecovers: whoever reads too little is told why it is
 // closed, gets the rest when it comes back, and holds up nobody.
 func TestSlowClientIsClosedAndRecovers(t *testing.T) {
-	for why, cfg := range map[string]node.Config{
-		"its queue is full":   {QueueBytes: 64 << 10},
-		"it takes nothing in": {QueueBytes: 64 << 20, WriteTimeout: 200 * time.Millisecond},
+	for why, tt := range map[string]struct {
+		cfg    node.Config
+		reason string
+	}{
+		"its queue is full":   {node.Config{QueueBytes: 64 << 10}, "queue_full"},
+		"it takes nothing in": {node.Config{QueueBytes: 64 << 20, WriteTimeout: 200 * time.Millisecond}, "write_timeout"},
 	} {
 		t.Run(why, func(t *testing.T) {
-			cfg.SlowTimeout, cfg.CloseTimeout = 5*time.Minute, 5*time.Minute
+			cfg := tt.cfg
+			cfg.SlowTimeout, cfg.CloseTimeout, cfg.PingInterval = 5*time.Minute, 5*time.Minute, time.Hour
 			c := newCluster(t, cfg, 1)
 			slow, quick := dial(t, c.nodes[0], ""), dial(t, c.nodes[0], "")
 			epoch := slow.connect("42", "").Subs["#42"].Epoch
@@ -35,7 +39,7 @@ func TestSlowClientIsClosedAndRecovers(t *testing.T) {
 					t.Fatalf("the quick neighbour received offset %d, want the last of %d", got, sent)
 				}
 			}
-			time.Sleep(2 * cfg.WriteTimeout)
+			eventually(t, "the client counts as slow", func() bool { return c.nodes[0].Slow(tt.reason) > 0 })
 			closed, received := 0, []uint64{}
 			for len(received) < count {
 				r, err := slow.next()

@@ -65,16 +65,22 @@ func (c *wsClient) write(frame string) {
 // next returns the next reply that is not a ping; pings are answered.
 func (c *wsClient) next() (*protocol.Reply, error) {
 	for {
-		for len(c.pending) > 0 {
-			r := c.pending[0]
-			c.pending = c.pending[1:]
-			if r.Id != 0 || r.Push != nil {
-				return r, nil
-			}
-			if !c.mute {
-				c.write("{}")
-			}
+		r, err := c.hear()
+		if err != nil || !isPing(r) {
+			return r, err
 		}
+		if !c.mute {
+			// The node may have closed already; what comes next tells.
+			_ = c.ws.WriteMessage(websocket.TextMessage, []byte("{}"))
+		}
+	}
+}
+
+func isPing(r *protocol.Reply) bool { return r.Id == 0 && r.Push == nil }
+
+// hear returns the next reply, whatever it is.
+func (c *wsClient) hear() (*protocol.Reply, error) {
+	for len(c.pending) == 0 {
 		c.ws.SetReadDeadline(time.Now().Add(patience))
 		_, frame, err := c.ws.ReadMessage()
 		if err != nil {
@@ -88,6 +94,9 @@ func (c *wsClient) next() (*protocol.Reply, error) {
 			c.pending = append(c.pending, &r)
 		}
 	}
+	r := c.pending[0]
+	c.pending = c.pending[1:]
+	return r, nil
 }
 
 // reply returns the answer to the command id; publications before it are kept.
