@@ -234,7 +234,7 @@ func TestNumbersAreNotMixedUp(t *testing.T) {
 						}
 					}
 				})
-				there.SetReadDeadline(time.Now().Add(10 * time.Second))
+				there.SetReadDeadline(time.Now().Add(time.Minute))
 				got := make([]byte, 64)
 				if _, err := io.ReadFull(there, got); err != nil {
 					return err
