@@ -110,10 +110,19 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// A patient transport sends requests without their deadlines: an issuer is not away
+// because this machine is slow.
+type patient struct{ *http.Transport }
+
+// RoundTrip sends r (http.RoundTripper).
+func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	return p.Transport.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+}
+
 func jwksVerifier(t *testing.T, is *issuer) (*Verifier, *clock) {
 	t.Helper()
 	c := &clock{now: moment}
-	client := &http.Client{}
+	client := &http.Client{Transport: patient{&http.Transport{}}}
 	t.Cleanup(client.CloseIdleConnections)
 	v, err := NewVerifier(Config{JWKSURL: is.url, Keys: keys(t, "own:HS256:"+secret)}, client, c.Now, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
