@@ -18,9 +18,7 @@ import (
 func TestServerAway(t *testing.T) {
 	tests := map[string]func(t *testing.T) (addr string){
 		"refuses": func(t *testing.T) string {
-			l := listen(t)
-			_ = l.Close()
-			return l.Addr().String()
+			return "127.0.0.1:1" // which systems give to nobody
 		},
 		"is silent": func(t *testing.T) string {
 			l := listen(t)

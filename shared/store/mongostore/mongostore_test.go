@@ -54,7 +54,7 @@ func open(t testing.TB, uri string) *mongostore.Store {
 	}
 	t.Cleanup(func() {
 		_ = s.Close() // some tests have done so
-		last, err := mongostore.Open(uri, mongostore.Config{})
+		last, err := mongostore.Open(uri, mongostore.Config{Timeout: 2 * time.Minute})
 		if err != nil {
 			t.Error(err)
 			return

@@ -25,7 +25,7 @@ import (
 const (
 	buildTime = 15 * time.Minute // a hundred modules, once per machine
 	startTime = time.Minute
-	stopTime  = 10 * time.Second
+	stopTime  = time.Minute
 )
 
 // FerretDB starts a FerretDB process with a directory of its own, for the

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"pushcluster/shared/store/storeurl"
 )
@@ -16,7 +17,7 @@ func TestOpenSQLite(t *testing.T) {
 		if err := storeurl.Check(prefix + path); err != nil {
 			t.Errorf("Check(%q): %v", prefix+path, err)
 		}
-		s, err := storeurl.Open(t.Context(), prefix+path, storeurl.Config{})
+		s, err := storeurl.Open(t.Context(), prefix+path, storeurl.Config{Timeout: time.Minute})
 		if err != nil {
 			t.Fatalf("Open(%q): %v", prefix+path, err)
 		}
