@@ -2,6 +2,7 @@ package callback
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -94,6 +95,7 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) newSweeper(cfg PosterConfig, reg prometheus.Registerer) *Sweeper {
 	cfg.Now = r.now
+	cfg.Timeout = cmp.Or(cfg.Timeout, time.Minute) // the machine may be slow
 	poster := NewPoster(cfg)
 	r.t.Cleanup(poster.Close)
 	return New(Config{Now: r.now}, r.store, r, poster, slog.New(slog.NewJSONHandler(r.logged, nil)), reg)

@@ -270,7 +270,7 @@ func TestReceiverFails(t *testing.T) {
 // hold up the entries behind.
 func TestReceiverSlow(t *testing.T) {
 	r := newRig(t)
-	r.sweeper = r.newSweeper(PosterConfig{Allow: loopback(), Timeout: time.Second}, nil)
+	r.sweeper = r.newSweeper(PosterConfig{Allow: loopback(), Timeout: 3 * time.Second}, nil)
 	over := make(chan struct{})
 	defer close(over)
 	r.answers(func(_ http.ResponseWriter, req *http.Request) {
@@ -292,7 +292,7 @@ func TestReceiverSlow(t *testing.T) {
 		t.Errorf("%d were tried at once, want at most %d", got, 2*postsAtOnce)
 	}
 	r.answers(nil)
-	r.sweeper = r.newSweeper(PosterConfig{Allow: loopback(), Timeout: time.Minute}, nil) // the machine may be slow
+	r.sweeper = r.newSweeper(PosterConfig{Allow: loopback()}, nil)
 	r.at(time.Minute)
 	r.sweep()
 	if got := len(r.told()); got != messages {
