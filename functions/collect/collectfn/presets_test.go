@@ -303,7 +303,7 @@ func TestPresetPages(t *testing.T) {
 // script runs a shell script of a page in dir and returns what it writes.
 func script(t *testing.T, dir string, env []string, text string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-eu", "-c", text)
 	cmd.Dir = dir
