@@ -360,6 +360,7 @@ func TestOrderModel(t *testing.T) {
 // collect does with one message what Collect does.
 func (c *cluster) collect(dispatch *dispatchfn.Handler, id push.MessageID, p plannedPost) {
 	m := message(string(id), push.Recipients{Channels: p.channels})
+	m.ExpiresAt = m.CreatedAt.Add(push.MaxTTL) // the sweeps' clocks may come far
 	c.insert(m)
 	backlog, err := c.store.Backlog(c.t.Context(), p.channels)
 	if err != nil {
