@@ -28,6 +28,9 @@ type desk struct {
 	// Fixed by New.
 	parallel int           // the most requests at once
 	deadline time.Duration // for one question in all
+	// kept returns the good answer that is kept for a name, nil if there is none. It
+	// must not call the desk.
+	kept func(name questionName) *push.Identity
 	// send asks Auth about questions, with ctx, and has answered them or given
 	// them back (see desk.giveBack) when it returns.
 	send func(ctx context.Context, questions []*question)
@@ -77,12 +80,18 @@ type answer struct {
 	err      error
 }
 
-// ask returns the question of that name; where there is none it is asked.
+// ask returns the question of that name; where there is none it is asked. One that
+// was answered since its caller found nothing kept is not asked again.
 func (d *desk) ask(name questionName, token string) *question {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if under, ok := d.byName[name]; ok {
 		return under
+	}
+	if identity := d.kept(name); identity != nil {
+		q := &question{questionName: name, done: make(chan struct{}), identity: identity, answered: true}
+		close(q.done)
+		return q
 	}
 	now := time.Now()
 	q := &question{questionName: name, token: token, asked: now, done: make(chan struct{}), older: d.youngest}

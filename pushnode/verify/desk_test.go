@@ -142,6 +142,29 @@ func TestQuestionsGoTogether(t *testing.T) {
 	}
 }
 
+// TestAnsweredMeanwhile has a caller find nothing kept, and come to ask when another's
+// question has just been answered.
+func TestAnsweredMeanwhile(t *testing.T) {
+	a := newAuth(t)
+	v, c := newVerifier(t, Config{}, a)
+	_, life, _ := v.cache.find(sum("42"), c.Now())
+	want(t, v, "42", "42", nil)
+	late := func() *question {
+		q := v.desk.ask(questionName{sum("42"), life}, "42")
+		<-q.done
+		return q
+	}
+	if q := late(); q.err != nil || q.identity.User != "42" {
+		t.Errorf("who comes late is answered %+v, %v", q.identity, q.err)
+	}
+	a.wantAsked(t, 1)
+	v.Revoke(push.Revocation{User: "42", At: moment})
+	if q := late(); !errors.Is(q.err, ErrInvalid) {
+		t.Errorf("after the token was revoked, who comes late is answered %+v, %v", q.identity, q.err)
+	}
+	a.wantAsked(t, 2)
+}
+
 // TestNothingSlowHoldsOthers has an Auth that does not answer the first request:
 // what comes later goes without it.
 func TestNothingSlowHoldsOthers(t *testing.T) {

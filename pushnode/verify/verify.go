@@ -93,8 +93,18 @@ func New(cfg Config, authURL string, client *http.Client, now func() time.Time, 
 		client: client, now: now, metrics: newMetrics(reg),
 		cache: newCache(cfg.Entries, cfg.CacheFor),
 	}
-	v.desk = &desk{parallel: cfg.Parallel, deadline: cfg.Deadline, send: v.ask, byName: make(map[questionName]*question)}
+	v.desk = &desk{parallel: cfg.Parallel, deadline: cfg.Deadline, kept: v.kept, send: v.ask, byName: make(map[questionName]*question)}
 	return v, nil
+}
+
+// kept returns the answer that counts for a name, nil if none does.
+func (v *Verifier) kept(name questionName) *push.Identity {
+	identity, life, ok := v.cache.find(name.key, v.now())
+	if !ok || life != name.life || v.Revoked(&identity) {
+		return nil
+	}
+	found := identity // on the heap only where there is one
+	return &found
 }
 
 // Verify returns whose token is. Its error wraps [ErrExpired], [ErrInvalid] or
