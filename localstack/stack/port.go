@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 
+	"pushcluster/shared/freeaddr"
 	"pushcluster/shared/serve"
 )
 
@@ -24,7 +25,7 @@ type Ports struct {
 // called by one goroutine at a time.
 type door struct {
 	env   string // the environment variable that moves it
-	addr  string // port 0 until it was reserved
+	addr  string // port 0 until it was reserved, if any will do
 	early *listener
 }
 
@@ -37,6 +38,12 @@ func newDoor(env string, port int) *door {
 func (d *door) reserve(ctx context.Context) error {
 	if d == nil || d.early != nil {
 		return nil
+	}
+	if _, port, err := net.SplitHostPort(d.addr); err == nil && port == "0" {
+		// One that nobody else is given while its process is stopped.
+		if addr, err := freeaddr.One(); err == nil {
+			d.addr = addr
+		}
 	}
 	l, err := serve.Listen(ctx, d.env, d.addr)
 	if err != nil {
