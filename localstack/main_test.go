@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,11 +57,12 @@ func begin(t *testing.T, env map[string]string) localstack {
 	for lines.Scan() && lines.Text() != "Ctrl-C stops it." {
 		said.WriteString(lines.Text() + "\n")
 	}
-	stop := func() error {
+	stop := sync.OnceValue(func() error {
 		cancel()
 		io.Copy(io.Discard, out)
 		return <-done
-	}
+	})
+	t.Cleanup(func() { stop() }) // of a test that ends early
 	return localstack{said.String(), stop}
 }
 
