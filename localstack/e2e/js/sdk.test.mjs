@@ -12,7 +12,7 @@ import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf';
 import WebSocket from 'ws';
 
 const stack = JSON.parse(await readFile(process.env.STACK_JSON ?? '../../../.local/stack.json', 'utf8'));
-const patience = 10_000; // ms until something that is due counts as lost
+const patience = 60_000; // ms until something that is due counts as lost
 
 async function api(url, body) {
   const response = await fetch(url, {
