@@ -26,7 +26,7 @@ func answering(t *testing.T, answer http.HandlerFunc) (*Client, func() *http.Req
 		answer(w, r)
 	}))
 	t.Cleanup(server.Close)
-	c, err := New(Config{Collect: server.URL + "/", Auth: server.URL, Key: "sesame", Timeout: 5 * time.Second})
+	c, err := New(Config{Collect: server.URL + "/", Auth: server.URL, Key: "sesame", Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
