@@ -11,13 +11,23 @@ import (
 	"github.com/centrifugal/centrifuge-go"
 )
 
-// ackTime is how long the last acknowledgements may take.
-const ackTime = 2 * time.Second
+const (
+	ackTime  = 2 * time.Second  // how long the last acknowledgements may take
+	callTime = 10 * time.Second // how long one call may: twice what the SDK gives it
+
+	leaveTime = time.Second // how long a call may take to return when its time is over
+)
+
+// A caller calls the server's methods: a client of the SDK.
+type caller interface {
+	RPC(ctx context.Context, method string, data []byte) (centrifuge.RPCResult, error)
+	State() centrifuge.State
+}
 
 // acks acknowledges how far each channel was taken, in a goroutine of its own:
 // the SDK's calls must not be made from its callbacks.
 type acks struct {
-	client *centrifuge.Client
+	client caller
 	told   func(string)
 	wake   chan struct{} // holds a token when something was added
 
@@ -25,7 +35,7 @@ type acks struct {
 	offsets map[string]uint64
 }
 
-func newAcks(client *centrifuge.Client, told func(string)) *acks {
+func newAcks(client caller, told func(string)) *acks {
 	return &acks{client: client, told: told, wake: make(chan struct{}, 1), offsets: make(map[string]uint64)}
 }
 
@@ -72,7 +82,7 @@ func (a *acks) send(ctx context.Context) {
 			Offset  uint64 `json:"offset"`
 		}{channel, offsets[channel]})
 		if err == nil {
-			_, err = a.client.RPC(ctx, "ack", data)
+			err = a.call(ctx, data)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -85,5 +95,30 @@ func (a *acks) send(ctx context.Context) {
 			delete(a.offsets, channel)
 		}
 		a.mu.Unlock()
+	}
+}
+
+// call acknowledges one channel. It returns soon after ctx has ended, whatever the
+// SDK does: a call of centrifuge-go up to 0.12.1 that is sent while the connection
+// ends may never return (its pull request 142). What that one holds is little, and
+// stays until the process ends.
+func (a *acks) call(ctx context.Context, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := a.client.RPC(ctx, "ack", data)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-answered: // so that the client is not closed under it
+		return err
+	case <-time.After(leaveTime):
+		return ctx.Err()
 	}
 }
