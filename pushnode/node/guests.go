@@ -3,12 +3,13 @@ package node
 import (
 	"net/http"
 	"sync"
+	"time"
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
 )
 
-// Guests are the requests under way whose handlers may start what Run waits for.
+// guests are the requests under way whose handlers may start what Run waits for.
 // Their server does not see to it that they have ended by then: it stays open
 // until Run returns, and it forgets those whose connection is taken over.
 type guests struct {
@@ -40,6 +41,14 @@ func (g *guests) end() {
 	g.running.Wait()
 }
 
+// bounded gives the answer to a guest a deadline, so that one who does not read it
+// does not keep the node from ending. It does not hold for what is written to a
+// connection that was taken over.
+func (n *Node) bounded(w http.ResponseWriter) {
+	// What cannot have a deadline is an answer that nobody waits for.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(n.cfg.CommandTimeout + streamAnswer))
+}
+
 // counted is h with its requests among the guests.
 func (n *Node) counted(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,6 +57,7 @@ func (n *Node) counted(h http.Handler) http.Handler {
 			return
 		}
 		defer n.guests.leave()
+		n.bounded(w)
 		h.ServeHTTP(w, r)
 	})
 }

@@ -92,3 +92,57 @@ func TestEndWaitsForAnOrder(t *testing.T) {
 	c.stopDuring(goOn)
 	<-ordered
 }
+
+// A deadlineWriter notes until when the answer may be written.
+type deadlineWriter struct {
+	http.ResponseWriter
+	until time.Time
+}
+
+func (w *deadlineWriter) SetWriteDeadline(until time.Time) error {
+	w.until = until
+	return nil
+}
+
+// Whoever does not read its answer does not keep the node from ending for long.
+func TestAnswersHaveADeadline(t *testing.T) {
+	const commandTime = 30 * time.Second
+	c := newCluster(t, node.Config{CommandTimeout: commandTime}, 1)
+	n := c.nodes[0]
+	tests := map[string]struct {
+		handler http.Handler
+		ask     func(url string)
+	}{
+		"a handshake that is refused": {n.Public(), func(url string) {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/connection/websocket", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Origin", "https://elsewhere.example")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+		}},
+		"an order": {n.Internal(signature.NewVerifier(signature.VerifierConfig{}, c.keys)), func(url string) {
+			id := push.NewNodeID(strings.TrimPrefix(url, "http://"), "x")
+			c.post(id, "/v1/node/unsubscribe", push.SubscribeRequest{User: "42", Channel: "news"})
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			w := &deadlineWriter{}
+			s := httptest.NewServer(http.HandlerFunc(func(under http.ResponseWriter, r *http.Request) {
+				w.ResponseWriter = under
+				tt.handler.ServeHTTP(w, r)
+			}))
+			before := time.Now()
+			tt.ask(s.URL)
+			s.Close()
+			if w.until.Before(before.Add(commandTime)) || w.until.After(time.Now().Add(2*commandTime)) {
+				t.Errorf("it may be written until %v, which is %v from when it was asked for", w.until, w.until.Sub(before))
+			}
+		})
+	}
+}

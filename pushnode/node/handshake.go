@@ -25,7 +25,7 @@ import (
 // /connection/websocket, /healthz and /readyz.
 func (n *Node) Public() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET "+socketPath, n.counted(http.HandlerFunc(n.handshake)))
+	mux.HandleFunc("GET "+socketPath, n.handshake)
 	mux.Handle("/", serve.Health(n.log,
 		serve.Check{Name: "lease", Probe: n.holdsLease},
 		serve.Check{Name: "redis", Probe: n.reg.Ready},
@@ -54,7 +54,13 @@ var upgrader = websocket.Upgrader{
 func (n *Node) handshake(w http.ResponseWriter, r *http.Request) {
 	q := readQuery(r.URL.RawQuery)
 	c := &client{node: n, device: push.Device(strings.Clone(q.device)), framePing: q.framePing}
-	if p := n.refusal(r, c, q.token); p != nil {
+	n.bounded(w)
+	p := notServing()
+	if n.guests.enter() {
+		defer n.guests.leave()
+		p = n.refusal(r, c, q.token)
+	}
+	if p != nil {
 		n.metrics.refused.WithLabelValues(string(p.Code)).Inc()
 		serve.Problem(w, r, p)
 		return
@@ -134,6 +140,10 @@ func (n *Node) open(c *client, ws *websocket.Conn, answer *frontAnswer) {
 	n.spawn(func() { c.run(ws) })
 }
 
+func notServing() *push.Problem {
+	return push.NewProblem(push.CodeUnavailable, "this node is not serving; another will")
+}
+
 // refusal says why the request may not become a connection, nil if it may. A
 // token that the handshake carries, in the query or in a header that counts more,
 // is verified here.
@@ -142,10 +152,10 @@ func (n *Node) refusal(r *http.Request, c *client, token string) *push.Problem {
 		return push.NewProblem(push.CodeBadRequest, "a request that opens a WebSocket has no body")
 	}
 	if n.state.Load() != stateServing {
-		return push.NewProblem(push.CodeUnavailable, "this node is not serving; another will")
+		return notServing()
 	}
 	if !n.originAllowed(r) {
-		return push.NewProblem(push.CodeForbiddenOrigin, "origin %q is neither this host nor in ORIGINS", r.Header.Get("Origin"))
+		return push.NewProblem(push.CodeForbiddenOrigin, "origin %.200q is neither this host nor in ORIGINS", r.Header.Get("Origin"))
 	}
 	if err := c.device.Check(); err != nil {
 		return push.NewProblem(push.CodeBadRequest, "%v", err)

@@ -194,7 +194,8 @@ func (n *Node) background() context.Context { return n.bg }
 
 // Run takes the lease, serves until ctx ends, then drains: see [Node.drain].
 // It returns nil after a drain, else why the node could not go on. When it
-// returns, no goroutine of the node is left.
+// returns, no goroutine of the node is left, nor is a request under way: a command
+// that comes with the end, and the answer to it, has CommandTimeout and 5 s.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.wg.Wait()
 	defer n.workers.end()
