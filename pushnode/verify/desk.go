@@ -29,7 +29,8 @@ type desk struct {
 	parallel int           // the most requests at once
 	deadline time.Duration // for one question in all
 	// kept returns the good answer that is kept for a name, nil if there is none. It
-	// must not call the desk.
+	// is called under mu, for else an answer could come between the look and the
+	// question; it must neither call the desk nor wait for anything.
 	kept func(name questionName) *push.Identity
 	// send asks Auth about questions, with ctx, and has answered them or given
 	// them back (see desk.giveBack) when it returns.

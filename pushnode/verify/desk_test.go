@@ -158,11 +158,17 @@ func TestAnsweredMeanwhile(t *testing.T) {
 		t.Errorf("who comes late is answered %+v, %v", q.identity, q.err)
 	}
 	a.wantAsked(t, 1)
+	// A revocation counts from when it is known, before the answers that it covers go.
+	v.revoked.add(push.Revocation{User: "42", At: moment}, v.now())
+	if q := late(); !errors.Is(q.err, ErrInvalid) {
+		t.Errorf("as the token is revoked, who comes late is answered %+v, %v", q.identity, q.err)
+	}
+	a.wantAsked(t, 2)
 	v.Revoke(push.Revocation{User: "42", At: moment})
 	if q := late(); !errors.Is(q.err, ErrInvalid) {
 		t.Errorf("after the token was revoked, who comes late is answered %+v, %v", q.identity, q.err)
 	}
-	a.wantAsked(t, 2)
+	a.wantAsked(t, 3)
 }
 
 // TestNothingSlowHoldsOthers has an Auth that does not answer the first request:
