@@ -71,12 +71,16 @@ func (a *acks) flush() {
 	}
 }
 
-// send acknowledges all that was added. What fails is tried again with the next.
+// send acknowledges all that was added, until ctx ends. What fails is tried again
+// with the next.
 func (a *acks) send(ctx context.Context) {
 	a.mu.Lock()
 	offsets := maps.Clone(a.offsets)
 	a.mu.Unlock()
 	for _, channel := range slices.Sorted(maps.Keys(offsets)) {
+		if ctx.Err() != nil {
+			return
+		}
 		data, err := json.Marshal(struct {
 			Channel string `json:"channel"`
 			Offset  uint64 `json:"offset"`

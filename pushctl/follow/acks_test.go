@@ -28,10 +28,11 @@ func (d *deafSDK) RPC(_ context.Context, _ string, data []byte) (centrifuge.RPCR
 }
 
 func TestCallThatNeverReturns(t *testing.T) {
-	d := &deafSDK{calls: make(chan string, 1), end: make(chan struct{}), silent: true}
+	d := &deafSDK{calls: make(chan string, 2), end: make(chan struct{}), silent: true}
 	t.Cleanup(func() { close(d.end) })
 	a := newAcks(d, func(what string) { t.Errorf("told %q, though it is over", what) })
 	a.add("#42", 7)
+	a.add("news", 9) // never comes to its turn
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { defer close(ended); a.run(ctx) }()
@@ -41,6 +42,9 @@ func TestCallThatNeverReturns(t *testing.T) {
 	}
 	cancel()
 	<-ended // and the test does not hang
+	if len(d.calls) != 0 {
+		t.Errorf("%s is acknowledged though it is over", <-d.calls)
+	}
 	a.flush()
 	if got := <-d.calls; got != ack {
 		t.Errorf("in the end %s is acknowledged, want %s, which was not answered", got, ack)

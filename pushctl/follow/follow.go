@@ -107,6 +107,7 @@ func Run(ctx context.Context, cfg Config, take func(Message) error, told func(st
 	token, err := cfg.Token(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
+		told("no token: " + err.Error())
 		return nil
 	case err != nil:
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,9 +71,14 @@ func TestRunEndsBeforeThereIsAToken(t *testing.T) {
 				}
 				return "", errNoToken
 			}
-			err := Run(ctx, Config{Node: "http://127.0.0.1:1", Token: token}, func(Message) error { return nil }, func(string) {})
+			var notes []string
+			err := Run(ctx, Config{Node: "http://127.0.0.1:1", Token: token}, func(Message) error { return nil },
+				func(what string) { notes = append(notes, what) })
 			if !errors.Is(err, tt.want) {
 				t.Errorf("Run = %v, want %v", err, tt.want)
+			}
+			if told := slices.Contains(notes, "no token: no token"); told != tt.ends {
+				t.Errorf("told %q", notes)
 			}
 		})
 	}
