@@ -40,7 +40,8 @@ func (d *door) reserve(ctx context.Context) error {
 		return nil
 	}
 	if _, port, err := net.SplitHostPort(d.addr); err == nil && port == "0" {
-		// One that nobody else is given while its process is stopped.
+		// One that no other process is given while its own is stopped; if there is
+		// none, any will do.
 		if addr, err := freeaddr.One(); err == nil {
 			d.addr = addr
 		}

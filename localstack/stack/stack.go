@@ -40,9 +40,6 @@ import (
 // DemoUser is the user that the page and [Facts] have a token for.
 const DemoUser push.UserID = "42"
 
-// storeTime is how long a call of the store may take: a test machine may be busy.
-const storeTime = time.Minute
-
 // grace is how long requests under way may take when a process stops.
 const grace = time.Second
 
@@ -127,7 +124,7 @@ func prepare(ctx context.Context, cfg Config) (*Stack, error) {
 	if s.minter, err = token.NewMinter(token.Config{Keys: s.keys.tokens}, time.Now); err != nil {
 		return nil, err
 	}
-	if s.Store, err = storeurl.Open(ctx, cfg.StoreURL, storeurl.Config{Timeout: storeTime}); err != nil {
+	if s.Store, err = storeurl.Open(ctx, cfg.StoreURL, storeurl.Config{}); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	if err := s.Store.Prepare(ctx); err != nil {

@@ -166,6 +166,10 @@ var schema = [][]string{{
 // of the store's own deadline: to index a large one takes longer than any call.
 const upgradeTime = 10 * time.Minute
 
+// createTime is what a new file has at least: to make all tables and indexes takes
+// longer than a call does.
+const createTime = time.Minute
+
 // Prepare creates the tables, unless this or another process did, and brings
 // those of an older version up to date, within ten minutes. A file that is up to
 // date is not written to. One written by a newer version of this program is an
@@ -183,7 +187,7 @@ func (s *Store) prepare(ctx context.Context, upTo int) error {
 	if err != nil || version == upTo {
 		return err
 	}
-	limit := s.cfg.Timeout
+	limit := max(s.cfg.Timeout, createTime)
 	if version > 0 {
 		limit = upgradeTime
 	}
