@@ -148,13 +148,7 @@ func (s scenario) unfold(ctx context.Context, w *world, row *Row) error {
 	scraper.read(ctx)
 	t := w.ledger.tally()
 	row.fill(t)
-	wrong := scraper.check(w.ledger, t)
-	// A program that is busy answers late, and its counters come behind.
-	for end := time.Now().Add(settle); len(wrong) > 0 && time.Now().Before(end) && w.rest(ctx, 250*time.Millisecond) == nil; {
-		scraper.read(ctx)
-		wrong = scraper.check(w.ledger, t)
-	}
-	row.Wrong = append(row.Wrong, wrong...)
+	row.Wrong = append(row.Wrong, w.countersWrong(ctx, scraper, t, settle)...)
 	// A message that was in flight when Redis lost its memory may have a new place.
 	if n := w.ledger.overtakings(); n > 0 && !s.double {
 		row.Wrong = append(row.Wrong, fmt.Sprintf("%d messages were overtaken by later ones of their channel", n))
@@ -177,6 +171,20 @@ func (s scenario) unfold(ctx context.Context, w *world, row *Row) error {
 		w.ledger.summary()...)
 	w.say("%s", strings.Join(row.Notes[1:], "\n      "))
 	return harm
+}
+
+// countersWrong says what is wrong with the programs' counters, when they have
+// had most for it: a program that is busy answers late, and its counters come
+// behind.
+func (w *world) countersWrong(ctx context.Context, s *scraper, t tally, most time.Duration) []string {
+	until := time.Now().Add(most)
+	for {
+		wrong := s.check(w.ledger, t)
+		if len(wrong) == 0 || time.Now().After(until) || w.rest(ctx, 250*time.Millisecond) != nil {
+			return wrong
+		}
+		s.read(ctx)
+	}
 }
 
 // say tells what happens, where that was asked for.

@@ -116,7 +116,7 @@ func TestLease(t *testing.T) {
 			key, err1 := registrytest.Do(s.Addr(), "EXISTS", "push:node:n1")
 			listed, err2 := registrytest.Do(s.Addr(), "ZCOUNT", "push:nodes", fmt.Sprintf("(%d", time.Now().UnixMilli()), "+inf")
 			if key != ":0" || listed != ":0" {
-				return fmt.Errorf("Redis has %s and %s of the lease: %w", key, listed, errors.Join(err1, err2))
+				return errors.Join(fmt.Errorf("Redis has %s and %s of the lease", key, listed), err1, err2)
 			}
 			return nil
 		})
@@ -180,7 +180,7 @@ func TestRenewKeepsTheCeilingAhead(t *testing.T) {
 			return err
 		}
 		kept, _ := b.terms.Term(t.Context())
-		if ahead := kept.Ceiling.Time().Sub(start.Add(time.Minute)); ahead < 9*time.Second || ahead > time.Minute {
+		if ahead := kept.Ceiling.Time().Sub(start.Add(time.Minute)); ahead < 9*time.Second || ahead > 20*time.Second+time.Since(start) {
 			return fmt.Errorf("after a renewal the ceiling is %v ahead of Redis' clock", ahead)
 		}
 		return nil
