@@ -43,10 +43,12 @@ func (g *guests) end() {
 
 // bounded gives the answer to a guest a deadline, so that one who does not read it
 // does not keep the node from ending. It does not hold for what is written to a
-// connection that was taken over.
+// connection that was taken over, and does nothing where the front answers, which
+// waits for no reader.
 func (n *Node) bounded(w http.ResponseWriter) {
-	// What cannot have a deadline is an answer that nobody waits for.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(n.cfg.CommandTimeout + streamAnswer))
+	if frontOf(w) == nil {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(n.cfg.CommandTimeout + streamAnswer))
+	}
 }
 
 // counted is h with its requests among the guests.
