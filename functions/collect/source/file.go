@@ -29,7 +29,9 @@ type Config struct {
 }
 
 // A File follows a file of sources. What is wrong with a new version is logged
-// and counted, and the last good one stays.
+// and counted, and the last good one stays. A new version counts when two looks
+// have found it the same: who saves a file in place empties it first, and what is
+// written by then may be good and lack sources.
 //
 // Somebody calls Run, or whoever asks for the Set has it looked at: where a
 // process does not live between requests nothing can run.
@@ -44,6 +46,7 @@ type File struct {
 
 	mu       sync.Mutex // guards what follows; held while the file is read
 	looked   time.Time
+	found    os.FileInfo // at the last look; nil: it was not to be found
 	parsed   time.Time
 	modified time.Time
 	size     int64
@@ -69,7 +72,13 @@ func NewFile(cfg Config, compiler *rule.Compiler, resolve Resolve, log *slog.Log
 func (f *File) Load(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.read(ctx, time.Now())
+	now := time.Now()
+	f.looked = now
+	text, info, err := readFile(f.cfg.Path)
+	if err != nil {
+		return err
+	}
+	return f.read(ctx, now, text, info)
 }
 
 // Set returns the sources of the last good version, having looked at the file if
@@ -90,7 +99,11 @@ func (f *File) Refresh(ctx context.Context, now time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if err := f.look(ctx, now); err != nil {
+	rests, err := f.look(ctx, now)
+	if !rests {
+		return
+	}
+	if err != nil {
 		f.say(err)
 		return
 	}
@@ -134,30 +147,44 @@ func (f *File) say(err error) {
 }
 
 // look reads the file if it may have changed. One that was wrong is wrong until
-// it changes, or until its secrets are looked up again.
-func (f *File) look(ctx context.Context, now time.Time) error {
+// it changes, or until its secrets are looked up again. rests is false, and
+// nothing else is told, where the file is not as it was at the last look: it is
+// read when it is the same the next time.
+func (f *File) look(ctx context.Context, now time.Time) (rests bool, err error) {
 	f.looked = now
-	info, err := os.Stat(f.cfg.Path)
-	if err != nil {
-		return err
+	before := f.found
+	if f.found, err = os.Stat(f.cfg.Path); err != nil {
+		f.found = nil
+		return true, err
 	}
-	same := info.ModTime().Equal(f.modified) && info.Size() == f.size
+	same := f.found.ModTime().Equal(f.modified) && f.found.Size() == f.size
+	if !same && (before == nil || !sameVersion(before, f.found)) {
+		return false, nil
+	}
 	// A file system's clock may stand still over two writes of one size.
-	settled := now.Sub(info.ModTime()) > 5*time.Second
+	settled := now.Sub(f.found.ModTime()) > 5*time.Second
 	if same && settled && now.Sub(f.parsed) < f.cfg.Secrets {
-		return f.err
+		return true, f.err
 	}
-	return f.read(ctx, now)
-}
-
-// read parses the file, unless it is the same as last time and its secrets are
-// fresh.
-func (f *File) read(ctx context.Context, now time.Time) error {
-	f.looked = now
 	text, info, err := readFile(f.cfg.Path)
 	if err != nil {
-		return err
+		return true, err
 	}
+	if !sameVersion(f.found, info) {
+		return false, nil
+	}
+	return true, f.read(ctx, now, text, info)
+}
+
+// sameVersion reports whether a file that was found twice was not written to in
+// between, as far as that can be told.
+func sameVersion(a, b os.FileInfo) bool {
+	return a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
+}
+
+// read parses text, which is that of the file info, unless it is the same as last
+// time and its secrets are fresh.
+func (f *File) read(ctx context.Context, now time.Time, text []byte, info os.FileInfo) error {
 	f.modified, f.size = info.ModTime(), info.Size()
 	sum := sha256.Sum256(text)
 	if sum == f.sum && now.Sub(f.parsed) < f.cfg.Secrets {

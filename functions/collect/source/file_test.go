@@ -36,7 +36,7 @@ func TestFile(t *testing.T) {
 		return secret.Load().(string), nil
 	}, slog.New(slog.NewTextHandler(&logged, nil)), prometheus.NewRegistry())
 	one := "sources:\n  a: {verify: gitlab, secrets: env:X, rules: {to: {all: true}}}\n"
-	two := strings.Replace(one, "  a:", "  b:", 1)
+	two := strings.Replace(one, "  a:", "  b: ", 1) // longer: the file system's clock may stand still
 
 	if err := f.Load(t.Context()); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("Load of no file = %v", err)
@@ -60,12 +60,22 @@ func TestFile(t *testing.T) {
 	}{
 		{"nothing", func() {}, 2 * time.Second, "a", "", 0},
 		{"edited, too soon to look", func() { write(t, path, two) }, 2*time.Second + time.Millisecond, "a", "", 0},
-		{"looked at", func() {}, 4 * time.Second, "b", "sources read", 0},
-		{"broken", func() { write(t, path, two+"  c: {}\n") }, 6 * time.Second, "b", "line=3 column=6 field=sources.c.verify", 1},
-		{"still broken, told once", func() {}, 8 * time.Second, "b", "", 1},
-		{"broken in another way", func() { write(t, path, "sources: [") }, 10 * time.Second, "b", "not YAML", 1},
-		{"taken away", func() { os.Remove(path) }, 12 * time.Second, "b", "no such file", 1},
-		{"repaired", func() { write(t, path, one+two[len("sources:\n"):]) }, 14 * time.Second, "a,b", "good again", 0},
+		{"looked at once", func() {}, 4 * time.Second, "a", "", 0},
+		{"looked at twice", func() {}, 5 * time.Second, "b", "sources read", 0},
+		{"about to be saved", func() { write(t, path, "") }, 6 * time.Second, "b", "", 0},
+		{"half saved", func() { write(t, path, "sources:\n") }, 7 * time.Second, "b", "", 0},
+		{"saved, broken", func() { write(t, path, two+"  c: {}\n") }, 8 * time.Second, "b", "", 0},
+		{"broken", func() {}, 9 * time.Second, "b", "line=3 column=6 field=sources.c.verify", 1},
+		{"still broken, told once", func() {}, 10 * time.Second, "b", "", 1},
+		{"broken in another way", func() { write(t, path, "sources: [") }, 11 * time.Second, "b", "", 1},
+		{"found to be", func() {}, 12 * time.Second, "b", "not YAML", 1},
+		{"taken away", func() { os.Remove(path) }, 13 * time.Second, "b", "no such file", 1},
+		{"repaired", func() { write(t, path, one+two[len("sources:\n"):]) }, 14 * time.Second, "b", "", 1},
+		{"found to be good", func() {}, 15 * time.Second, "a,b", "good again", 0},
+		{"empty and left so", func() { write(t, path, "") }, 16 * time.Second, "a,b", "", 0},
+		{"found to be empty", func() {}, 17 * time.Second, "", "sources=0", 0},
+		{"filled", func() { write(t, path, one+two[len("sources:\n"):]) }, 18 * time.Second, "", "", 0},
+		{"found filled", func() {}, 19 * time.Second, "a,b", "sources=2", 0},
 		{"another secret", func() { secret.Store("second") }, 90 * time.Second, "a,b", "sources read", 0},
 		{"a minute later", func() {}, 160 * time.Second, "a,b", "", 0},
 	}
