@@ -98,7 +98,8 @@ type Registry struct {
 	clock  clock
 	lanes  *lanes
 	leases leaseCopies
-	script script // of Append
+	script script        // of Append
+	pause  time.Duration // termPause outside of tests
 
 	term    atomic.Pointer[push.Term] // nil until the first was found; written under settling
 	dials   atomic.Int64              // connections opened so far
@@ -125,6 +126,7 @@ func New(client redis.UniversalClient, terms Terms, cfg Config) *Registry {
 		cfg:      cfg.withDefaults(),
 		rdb:      client,
 		terms:    terms,
+		pause:    termPause,
 		settling: make(chan struct{}, 1),
 	}
 	r.settling <- struct{}{}

@@ -219,7 +219,7 @@ func (r *Registry) letPass(ctx context.Context, last push.Term, s sight) error {
 		r.end, r.endSeen = s, now
 	}
 	r.endLast = now
-	return wait(ctx, termPause-now.Sub(r.endSeen))
+	return wait(ctx, r.pause-now.Sub(r.endSeen))
 }
 
 // next returns the term after kept. The very first begins at Redis' clock, so
