@@ -12,9 +12,14 @@ import (
 	"pushcluster/pushctl/cli"
 )
 
+// raceOptions have programs with the race detector end when they end, not sleep a
+// second before, in which it looks at goroutines that go on.
+const raceOptions = "atexit_sleep_ms=0"
+
 // TestMain makes pushctl a program that tests can start, and so can what they
 // start: it is this one, under another name.
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", raceOptions+" "+os.Getenv("GORACE"))
 	testscript.Main(leakless{m}, map[string]func(){
 		"pushctl": func() { os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})

@@ -29,6 +29,7 @@ func TestPushctl(t *testing.T) {
 		testscript.Run(t, testscript.Params{
 			Dir: "testdata/pushctl",
 			Setup: func(env *testscript.Env) error {
+				env.Setenv("GORACE", os.Getenv("GORACE"))
 				env.Setenv("KEY", sg.facts.APIKey)
 				env.Setenv("COLLECT", sg.facts.Collect)
 				env.Setenv("AUTH", sg.facts.Auth)
