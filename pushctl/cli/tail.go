@@ -32,9 +32,6 @@ func (*tailCmd) Help() string {
 // tokenTime is how long a token for tail counts; a new one is minted then.
 const tokenTime = time.Hour
 
-// errEnough ends a tail that has seen what it was to see.
-var errEnough = errors.New("enough")
-
 // Run prints messages until an interrupt, --count or --for.
 func (c *tailCmd) Run(ctx context.Context, s *session) error {
 	switch {
@@ -74,12 +71,12 @@ func (c *tailCmd) Run(ctx context.Context, s *session) error {
 			return err
 		}
 		if seen++; seen == c.Count {
-			return errEnough
+			return follow.ErrEnough
 		}
 		return nil
 	}, func(what string) { s.note("%s", what) })
 	switch {
-	case errors.Is(err, errEnough) || ctx.Err() != nil:
+	case errors.Is(err, follow.ErrEnough) || ctx.Err() != nil:
 		return nil
 	case err == nil && c.Count > 0:
 		s.note("pushctl: %d of %d messages came within %s", seen, c.Count, c.For)

@@ -23,6 +23,10 @@ const endpoint = "/connection/websocket"
 // SDK's own second is short for a line far away, and for a server that is busy.
 const handshakeTime = 10 * time.Second
 
+// ErrEnough is what take returns with the last message that it wants: it has taken
+// that one, too.
+var ErrEnough = errors.New("enough")
+
 // Config says whose messages to follow, and where.
 type Config struct {
 	Node   string // the URL of a node: http(s) or ws(s), with or without its path
@@ -96,7 +100,8 @@ type follower struct {
 // Run connects and gives every message to take, and what happens to the
 // connection to told, both from one goroutine at a time. It ends when ctx does,
 // with nil; when take returns an error, with that; or when the server does not
-// want it, with an [*Ended] or what is wrong.
+// want it, with an [*Ended] or what is wrong. A message with which take returned
+// an error is not acknowledged, unless that was [ErrEnough].
 func Run(ctx context.Context, cfg Config, take func(Message) error, told func(string)) error {
 	address, err := Address(cfg.Node)
 	if err != nil {
@@ -228,7 +233,7 @@ func (f *follower) publication(channel string, p centrifuge.Publication) {
 	if err != nil {
 		f.endLocked(err)
 	}
-	if f.acks != nil {
+	if f.acks != nil && (err == nil || errors.Is(err, ErrEnough)) {
 		f.acks.add(channel, p.Offset)
 	}
 }

@@ -3,12 +3,15 @@ package follow
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/centrifugal/centrifuge-go"
 )
 
 func TestAddress(t *testing.T) {
@@ -79,6 +82,33 @@ func TestRunEndsBeforeThereIsAToken(t *testing.T) {
 			}
 			if told := slices.Contains(notes, "no token: no token"); told != tt.ends {
 				t.Errorf("told %q", notes)
+			}
+		})
+	}
+}
+
+// Only what was taken is acknowledged: a message that could not be printed is not.
+func TestWhatIsAcknowledged(t *testing.T) {
+	tests := map[string]struct {
+		err  error // of take
+		acks map[string]uint64
+	}{
+		"taken":                     {nil, map[string]uint64{"#42": 7}},
+		"taken, and it is the last": {ErrEnough, map[string]uint64{"#42": 7}},
+		"not taken":                 {errors.New("no space left on device"), map[string]uint64{}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := &follower{
+				take: func(Message) error { return tt.err }, ended: make(chan struct{}),
+				acks: newAcks(&deafSDK{}, func(string) {}),
+			}
+			f.publication("#42", centrifuge.Publication{Offset: 7})
+			if !maps.Equal(f.acks.offsets, tt.acks) {
+				t.Errorf("take = %v: %v is to be acknowledged, want %v", tt.err, f.acks.offsets, tt.acks)
+			}
+			if f.over != (tt.err != nil) || !errors.Is(f.err, tt.err) {
+				t.Errorf("take = %v: over %v, with %v", tt.err, f.over, f.err)
 			}
 		})
 	}
