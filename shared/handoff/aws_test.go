@@ -96,6 +96,10 @@ func (s *awsServer) send(w http.ResponseWriter, r *http.Request, body []byte, fa
 		fail(400, "InvalidParameterValue")
 		return
 	}
+	if strings.ContainsAny(in.MessageBody, "\ufffe\uffff") {
+		fail(400, "InvalidMessageContents")
+		return
+	}
 	s.mu.Lock()
 	s.groups = append(s.groups, in.MessageGroupId)
 	s.mu.Unlock()
@@ -152,7 +156,8 @@ func TestWays(t *testing.T) {
 				New: func(t *testing.T, maxBody int) handofftest.Client {
 					return newClient(t, url, Config{MaxBody: maxBody, Deadline: time.Minute}) // however slow this machine is
 				},
-				Take: d.take,
+				Take:      d.take,
+				Rewritten: name == "sqs",
 			})
 		})
 	}
@@ -196,6 +201,45 @@ func TestWaysThatFail(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What the queue does not take says nothing of Dispatch, so that nobody breaks
+// with it for that, and nothing of what comes after it.
+func TestItemThatIsNotTaken(t *testing.T) {
+	urls, d, s := ways(t, confirmAll)
+	wide := messages(1, `1`)
+	for range 5000 {
+		wide[0].To.Users = append(wide[0].To.Users, push.UserID(strings.Repeat("u", push.MaxName)))
+	}
+	tests := map[string]struct {
+		messages []push.Message
+		code     string // what SQS says, if it is asked
+	}{
+		"too large":         {wide, ""},
+		"over its limit":    {messages(1, `1`), "InvalidParameterValue"},
+		"of bad characters": {messages(1, `1`), "InvalidMessageContents"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, urls["sqs"], Config{Deadline: time.Minute})
+			if err := c.HandOff(t.Context(), messages(1, `0`), false)[0]; err != nil { // it has asked where the queue is
+				t.Fatal(err)
+			}
+			d.take()
+			if tt.code != "" {
+				s.mu.Lock()
+				s.status, s.code, s.refused = 400, tt.code, 1
+				s.mu.Unlock()
+			}
+			err := c.HandOff(t.Context(), tt.messages, false)[0]
+			if !errors.Is(err, ErrItem) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrTimeout) {
+				t.Errorf("HandOff = %v, want %v alone", err, ErrItem)
+			}
+			if err := c.HandOff(t.Context(), messages(1, `2`), false)[0]; err != nil || len(d.take()) != 1 {
+				t.Errorf("the next HandOff = %v, want it handed off", err)
+			}
+		})
 	}
 }
 

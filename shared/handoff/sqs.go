@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +13,23 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
 
 	"pushcluster/shared/push"
 )
 
-// maxItem is the most bytes of one item of a queue, below SQS' limit of 1 MiB.
-const maxItem = 1_000_000
+const (
+	// maxItem is the most bytes of one item of a queue, below SQS' limit of 1 MiB;
+	// one message that is larger goes by itself.
+	maxItem = 1_000_000
+	// maxTaken is what SQS takes of such an item: its limit, less the attributes.
+	maxTaken = 1<<20 - 256
+)
+
+// ErrItem means that the queue does not take an item such as this one, which
+// tells nothing of Dispatch nor of other items. So it is for a message with more
+// than 1 MiB of recipients and data.
+var ErrItem = errors.New("the queue does not take such an item")
 
 // An sqsCarrier puts requests into a queue, each as one item, in which its
 // messages keep their order; Dispatch takes them from there. The queue holds
@@ -59,6 +71,10 @@ func (c *sqsCarrier) carry(ctx context.Context, body []byte, messages []push.Mes
 	if err != nil {
 		return awsError(ctx, fmt.Errorf("look up queue %s: %w", c.queue, err))
 	}
+	body = escaped(body)
+	if len(body) > maxTaken {
+		return fmt.Errorf("%w: it has %d bytes, more than %d", ErrItem, len(body), maxTaken)
+	}
 	in := &sqs.SendMessageInput{
 		QueueUrl: aws.String(url), MessageBody: aws.String(string(body)),
 		MessageGroupId: aws.String(source(string(messages[0].ID))),
@@ -68,9 +84,32 @@ func (c *sqsCarrier) carry(ctx context.Context, body []byte, messages []push.Mes
 			"traceparent": {DataType: aws.String("String"), StringValue: aws.String(trace)}}
 	}
 	if _, err := c.client.SendMessage(ctx, in); err != nil {
+		if api, ok := errors.AsType[smithy.APIError](err); ok && refusesItem(api.ErrorCode()) {
+			return fmt.Errorf("%w: %s", ErrItem, api.ErrorCode())
+		}
 		return awsError(ctx, err)
 	}
 	return nil
+}
+
+// escaped returns body, which is JSON, without the two characters of JSON that
+// SQS refuses, U+FFFE and U+FFFF: they stand in strings alone, where their
+// escapes mean the same.
+func escaped(body []byte) []byte {
+	if !bytes.Contains(body, []byte("\uffff")) && !bytes.Contains(body, []byte("\ufffe")) {
+		return body
+	}
+	body = bytes.ReplaceAll(body, []byte("\ufffe"), []byte(`\ufffe`))
+	return bytes.ReplaceAll(body, []byte("\uffff"), []byte(`\uffff`))
+}
+
+// refusesItem reports whether SQS says by code that it is the item's fault.
+func refusesItem(code string) bool {
+	switch code {
+	case "InvalidMessageContents", "InvalidParameterValue", "InvalidParameterValueException":
+		return true
+	}
+	return false
 }
 
 func (c *sqsCarrier) close() { c.http.CloseIdleConnections() }

@@ -35,7 +35,8 @@ type Way struct {
 	// keep their order on every way.
 	Unordered bool
 	// Rewritten says that JSON may arrive in other characters than it was sent
-	// in, if it means the same: LocalStack's queues write it anew.
+	// in, if it means the same: what queues refuse goes to them escaped, and
+	// LocalStack's write all of it anew.
 	Rewritten bool
 }
 
@@ -74,6 +75,7 @@ func Run(t *testing.T, way Way) {
 		"in parts, in order": {Messages("parts", 5, `"`+strings.Repeat("x", 1000)+`"`), false, 2700, 3},
 		"more than one item": {Messages("items", 20, `"`+strings.Repeat(`\"`, 30_000)+`"`), false, 0, 0},
 		"strange characters": {Messages("strange", 1, `"\u0000\u2028 é 漢 \ud83d\ude00 😀"`), false, 0, 1},
+		"no characters":      {Messages("none", 2, "\"\\\\\ufffe \uffff \U0001ffff\""), false, 0, 1},
 		"none":               {nil, false, 0, 0},
 	}
 	for name, tt := range tests {
