@@ -105,7 +105,11 @@ func run(ctx context.Context, cfg Config, stdout, stderr io.Writer) error {
 		Keys: keys, Ports: cfg.ports(), Origins: cfg.Origins, Sources: cfg.Sources, Log: log,
 	})
 	cancel()
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // what it says is what the stop did to the start
+		fmt.Fprintln(stdout, "stopped before it was ready")
+		return nil
+	case err != nil:
 		fmt.Fprintln(stdout, "and could not:")
 		return err
 	}

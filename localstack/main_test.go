@@ -180,6 +180,34 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 }
 
+// One that is told to stop while it starts ends as one that runs does: it has not
+// failed, whatever did not come to its end.
+func TestStopWhileItStarts(t *testing.T) {
+	env := freePorts(t.TempDir())
+	cfg, err := serve.Load[Config](t.Context(), func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var said strings.Builder
+	stdout := writer(func(p []byte) (int, error) {
+		cancel() // it begins to start
+		return said.Write(p)
+	})
+	if err := run(ctx, cfg, stdout, t.Output()); err != nil {
+		t.Errorf("run = %v, want nil after it was told to stop", err)
+	}
+	if want := "pushcluster starts … stopped before it was ready\n"; said.String() != want {
+		t.Errorf("it says %q, want %q", said.String(), want)
+	}
+}
+
+// A writer is a function that is written to.
+type writer func(p []byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
 // What one that was killed has left is gone when the next one has ended.
 func TestStaleFacts(t *testing.T) {
 	dir := t.TempDir()
