@@ -33,6 +33,11 @@ func TestConfig(t *testing.T) {
 		"pings once a day":            {map[string]string{"PING_INTERVAL": "24h"}, []string{"PING_INTERVAL"}},
 		"no time to drain":            {map[string]string{"DRAIN_TIME": "0s"}, []string{"DRAIN_TIME"}},
 		"figures before":              {map[string]string{"EMF_INTERVAL": "-1s"}, []string{"EMF_INTERVAL"}},
+		"Auth and a query":            {map[string]string{"AUTH_URL": "http://127.0.0.1:8701?a=b"}, []string{"AUTH_URL"}},
+		"Auth and an empty query":     {map[string]string{"AUTH_URL": "http://127.0.0.1:8701?"}, []string{"AUTH_URL"}},
+		"Auth and a fragment":         {map[string]string{"AUTH_URL": "http://127.0.0.1:8701/#a"}, []string{"AUTH_URL"}},
+		"Dispatch and a query":        {map[string]string{"DISPATCH_RPC_URL": "http://127.0.0.1:8703?a=b"}, []string{"DISPATCH_RPC_URL"}},
+		"Auth and Dispatch below":     {map[string]string{"AUTH_URL": "http://127.0.0.1:80/auth/", "DISPATCH_RPC_URL": "https://[::1]/d"}, nil},
 		"cursors through no Dispatch": {map[string]string{"DISPATCH_RPC_URL": "lambda://d"}, []string{"DISPATCH_RPC_URL"}},
 	}
 	for name, tt := range tests {

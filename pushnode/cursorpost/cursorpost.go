@@ -44,8 +44,8 @@ func New(st store.Store, dispatch string, client *http.Client) (*Store, error) {
 // CheckURL returns nil if dispatch is one that [New] takes.
 func CheckURL(dispatch string) error {
 	u, err := url.Parse(dispatch)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return errors.New("it must be http://HOST:PORT")
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.ContainsAny(dispatch, "?#") {
+		return errors.New("it must be http://HOST:PORT, without query or fragment")
 	}
 	return nil
 }

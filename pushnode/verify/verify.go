@@ -60,6 +60,9 @@ func CheckURL(authURL string) error {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "lambda") {
 		return errors.New("the URL of Auth is none of http://HOST:PORT, https:// and lambda://FUNCTION")
 	}
+	if strings.ContainsAny(authURL, "?#") { // what is put behind it would be no path
+		return errors.New("the URL of Auth has a query or a fragment; it is http://HOST:PORT, https:// or lambda://FUNCTION")
+	}
 	return nil
 }
 
