@@ -91,6 +91,10 @@ type Config struct {
 
 	OutboxEvery time.Duration // between looks at the outbox; 1 s
 	OutboxLimit int           // entries claimed at once, of each kind; 500
+	// OutboxBytes bounds the messages that a look at the outbox loads, with their
+	// recipients, but for the last ones of them; 32 MiB. What is beyond goes back
+	// untried, for the next look.
+	OutboxBytes int
 	// OutboxClaim is how long a claim lasts; 5 s. What waits behind entries that a
 	// process claimed before it died waits so long. A look at the outbox begins
 	// nothing new when half of it is over; should it run out all the same, another
@@ -125,6 +129,7 @@ func (c Config) withDefaults() Config {
 	num(&c.BatchItems, 10_000)
 	set(&c.OutboxEvery, time.Second)
 	num(&c.OutboxLimit, 500)
+	num(&c.OutboxBytes, 32<<20)
 	num(&c.ParkAfter, 12)
 	num(&c.ParkAtLast, 100)
 	set(&c.OutboxClaim, 5*time.Second)

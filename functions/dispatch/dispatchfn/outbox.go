@@ -23,6 +23,10 @@ const (
 	lookAgain = 3
 	lookPause = 25 * time.Millisecond
 	keepTime  = 5 * time.Second // to keep what became of entries
+	// loadFirst is how many messages a look loads before it knows how large they
+	// are, loadMost how many it loads with one question at most.
+	loadFirst = 16
+	loadMost  = 128
 )
 
 // Run looks at the outbox at each beat, and now and then sweeps the store, until
@@ -147,7 +151,7 @@ func (h *Handler) sweepOutbox(ctx context.Context) (pass, error) {
 
 // redispatch dispatches claimed entries and says for each what becomes of it.
 func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, now time.Time) (*outcomes, error) {
-	records, unreadable, err := h.load(ctx, entries)
+	l, err := h.loadSome(ctx, entries)
 	if err != nil {
 		return nil, fmt.Errorf("load messages: %w", err)
 	}
@@ -158,12 +162,14 @@ func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, n
 		return nil, fmt.Errorf("look ahead: %w", err)
 	}
 	o := &outcomes{}
-	var due []*dueEntry
+	var due, later []*dueEntry
 	for _, e := range entries {
-		r, ok := records[e.Message]
+		r, ok := l.records[e.Message]
 		switch {
-		case unreadable[e.Message] != nil:
-			h.park(o, e, fmt.Sprintf("its record cannot be read: %v", unreadable[e.Message]), now.Add(push.MaxTTL))
+		case !l.asked[e.Message]:
+			later = append(later, &dueEntry{OutboxEntry: e})
+		case l.unreadable[e.Message] != nil:
+			h.park(o, e, fmt.Sprintf("its record cannot be read: %v", l.unreadable[e.Message]), now.Add(push.MaxTTL))
 		case !ok:
 			h.log.Warn("outbox entry without message", "message", e.Message)
 			h.metrics.outbox.WithLabelValues(outboxMissing).Inc()
@@ -177,6 +183,9 @@ func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, n
 	}
 	q := &queue{h: h, outcomes: o, until: make(map[push.Channel]time.Time)}
 	q.run(ctx, q.behind(due, ahead))
+	for _, e := range later { // the ordered ones among them are behind all of due
+		q.holdBack(e)
+	}
 	return o, nil
 }
 
@@ -230,6 +239,74 @@ func (h *Handler) hopeless(e store.OutboxEntry, p *push.Problem) bool {
 	tries := e.Attempts + 1
 	othersPass := h.reg.Now().Sub(time.Unix(0, h.confirmed.Load())) < retryMost
 	return tries >= h.cfg.ParkAtLast || tries >= h.cfg.ParkAfter && othersPass
+}
+
+// A loading is what a look at the outbox knows of messages.
+type loading struct {
+	records    map[push.MessageID]store.Record
+	unreadable map[push.MessageID]error
+	asked      map[push.MessageID]bool // those that were looked for
+	bytes      int                     // of records, about
+}
+
+// loadSome loads the messages of entries, of both kinds in turn and of each in
+// its order, up to Config.OutboxBytes: what a look claims may be more than there
+// is memory for, or than the store hands out in the time of a call.
+func (h *Handler) loadSome(ctx context.Context, entries []store.OutboxEntry) (*loading, error) {
+	l := &loading{records: make(map[push.MessageID]store.Record, len(entries)),
+		unreadable: make(map[push.MessageID]error), asked: make(map[push.MessageID]bool, len(entries))}
+	rest := inTurn(entries)
+	for n := loadFirst; len(rest) > 0 && l.bytes < h.cfg.OutboxBytes; {
+		part := rest[:min(n, len(rest))]
+		records, unreadable, err := h.load(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(l.records, records)
+		maps.Copy(l.unreadable, unreadable)
+		for _, e := range part {
+			l.asked[e.Message] = true
+		}
+		for _, r := range records {
+			l.bytes += sizeOf(&r.Message)
+		}
+		rest = rest[len(part):]
+		average := l.bytes/len(l.asked) + 1
+		n = min(max((h.cfg.OutboxBytes-l.bytes)/average, 1), loadMost)
+	}
+	return l, nil
+}
+
+// inTurn returns entries, ordered ones and others in turn, so that neither wait
+// for all of the others.
+func inTurn(entries []store.OutboxEntry) []store.OutboxEntry {
+	ordered := 0 // which come first
+	for ordered < len(entries) && entries[ordered].Sequence > 0 {
+		ordered++
+	}
+	list := make([]store.OutboxEntry, 0, len(entries))
+	for i := range max(ordered, len(entries)-ordered) {
+		if i < ordered {
+			list = append(list, entries[i])
+		}
+		if ordered+i < len(entries) {
+			list = append(list, entries[ordered+i])
+		}
+	}
+	return list
+}
+
+// sizeOf is about how many bytes of memory m takes.
+func sizeOf(m *push.Message) int {
+	const header = 16 // of a string
+	size := len(m.Data)
+	for _, u := range m.To.Users {
+		size += len(u) + header
+	}
+	for _, c := range m.To.Channels {
+		size += len(c) + header
+	}
+	return size
 }
 
 // load returns the records of entries. If they cannot be read together although

@@ -98,6 +98,14 @@ func (q *queue) hold(e *dueEntry, due time.Time) {
 	q.outcomes.held = append(q.outcomes.held, e.OutboxEntry)
 }
 
+// holdBack puts e back untried, to be due when it was, or with what its channels
+// wait for.
+func (q *queue) holdBack(e *dueEntry) {
+	if !q.held(e) {
+		q.hold(e, e.DueAt)
+	}
+}
+
 // run dispatches entries, round by round, as long as ctx and half of the claim
 // last. What it does not come to is put back.
 func (q *queue) run(ctx context.Context, entries []*dueEntry) {
@@ -128,9 +136,7 @@ func (q *queue) settle(e *dueEntry) {
 	h, o := q.h, q.outcomes
 	switch {
 	case !e.tried:
-		if !q.held(e) {
-			q.hold(e, e.DueAt)
-		}
+		q.holdBack(e)
 	case e.problem == nil:
 		h.metrics.outbox.WithLabelValues(outboxConfirmed).Inc()
 		o.done = append(o.done, e.Message)
