@@ -16,19 +16,21 @@ type tx struct {
 	stmts map[string]*sql.Stmt // by their text
 }
 
-// attempt runs j in a savepoint, and undoes what it did if it fails.
-func (t *tx) attempt(j *job) error {
+// attempt runs j in a savepoint, and undoes what it did if it fails. Then lost is
+// true if that could not be done: where the disk is full or cannot be read, SQLite
+// mostly rolls the whole transaction back by itself.
+func (t *tx) attempt(j *job) (lost bool, err error) {
 	if err := j.ctx.Err(); err != nil {
-		return unavailable(err) // nobody waits for it any more
+		return false, unavailable(err) // nobody waits for it any more
 	}
 	if err := t.control("SAVEPOINT job"); err != nil {
-		return classify(err)
+		return false, classify(err)
 	}
-	err := j.run(t)
-	if err != nil {
-		return classify(errors.Join(err, t.control("ROLLBACK TO job"), t.control("RELEASE job")))
+	if err := j.run(t); err != nil {
+		undone := errors.Join(t.control("ROLLBACK TO job"), t.control("RELEASE job"))
+		return undone != nil, classify(err)
 	}
-	return classify(t.control("RELEASE job"))
+	return false, classify(t.control("RELEASE job"))
 }
 
 // control runs a statement of the transaction itself.

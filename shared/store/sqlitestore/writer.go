@@ -163,19 +163,34 @@ func (w *writer) commit(batch []*job) {
 		return
 	}
 	outcomes := make([]error, len(batch))
-	for i, j := range batch {
-		outcomes[i] = w.tx.attempt(j)
+	err := w.attemptAll(batch, outcomes)
+	if err == nil {
+		if err = w.tx.control("COMMIT"); err != nil {
+			err = fmt.Errorf("commit: %w", classify(err))
+		}
 	}
-	// A failed commit is rolled back, so that the next transaction can begin.
-	if err := w.tx.control("COMMIT"); err != nil {
-		_ = w.tx.control("ROLLBACK")
+	if err != nil {
+		_ = w.tx.control("ROLLBACK") // so that the next transaction can begin
 		for i := range outcomes {
-			outcomes[i] = fmt.Errorf("commit: %w", classify(err))
+			outcomes[i] = err
 		}
 	}
 	for i, j := range batch {
 		j.done <- outcomes[i]
 	}
+}
+
+// attemptAll runs batch and sets the outcome of each job. An error means that all
+// of the transaction is lost, and says why.
+func (w *writer) attemptAll(batch []*job, outcomes []error) error {
+	for i, j := range batch {
+		lost, err := w.tx.attempt(j)
+		if lost {
+			return fmt.Errorf("the transaction was rolled back: %w", err)
+		}
+		outcomes[i] = err
+	}
+	return nil
 }
 
 // begin takes the file's write lock. Its error says why it could not before the

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 )
@@ -121,6 +123,45 @@ func TestGroupCommit(t *testing.T) {
 	all.Wait()
 	if got, err := countMessages(t.Context(), s); got != n-1 || err != nil {
 		t.Errorf("%d messages are kept, %v; want %d", got, err, n-1)
+	}
+}
+
+// TestFullDisk has one write of several find no room for what it writes. SQLite
+// then gives all of their transaction up: each is told why, as of something that
+// may go better the next time, and what comes later is kept.
+func TestFullDisk(t *testing.T) {
+	const n, large = 20, 7
+	s, _ := openPrepared(t, Config{})
+	if err := s.writer.do(t.Context(), 1, func(t *tx) error {
+		var pages, most int
+		if err := t.row(`PRAGMA page_count`, nil, &pages); err != nil {
+			return err
+		}
+		return t.row(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+100), nil, &most)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	release := holdWriter(t, s)
+	var all sync.WaitGroup
+	enqueue(t, s, &all, n, func(i int, tx *tx) error {
+		r := record(fmt.Sprint("m", i))
+		if i == large {
+			r.Data = make([]byte, 1<<20)
+		}
+		_, err := insertMessage(tx, &r)
+		return err
+	}, func(i int, err error) {
+		if !errors.Is(err, store.ErrUnavailable) || resultCode(err) != sqlite3.SQLITE_FULL {
+			t.Errorf("write %d: %v, want %v for want of room", i, err, store.ErrUnavailable)
+		}
+	})
+	release()
+	all.Wait()
+	if got, err := countMessages(t.Context(), s); got != 0 || err != nil {
+		t.Errorf("%d messages are kept, %v; want none", got, err)
+	}
+	if _, err := s.InsertMessages(t.Context(), []store.Record{record("later")}); err != nil {
+		t.Errorf("what comes later: %v", err)
 	}
 }
 
