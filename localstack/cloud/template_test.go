@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -14,10 +15,13 @@ import (
 // A template is what CloudFormation makes of template.yaml: make aws-check
 // writes it and names it in EXPANDED.
 type template struct {
-	Parameters map[string]struct{ Default any }
-	Rules      map[string]any
-	Mappings   map[string]map[string]map[string]float64
-	Resources  map[string]resource
+	Parameters map[string]struct {
+		Default        any
+		AllowedPattern string
+	}
+	Rules     map[string]any
+	Mappings  map[string]map[string]map[string]float64
+	Resources map[string]resource
 }
 
 type resource struct {
@@ -196,6 +200,13 @@ func TestTemplateQueue(t *testing.T) {
 	if got := show(tpl.Resources["CollectFunctionCallbacks"].Properties["ScheduleExpression"]); got != `"rate(1 minute)"` {
 		t.Errorf("callbacks are told at %s", got)
 	}
+	// Lambda takes a schedule's event as one to be repeated, unless it is told.
+	for _, name := range []string{"CollectFunctionEventInvokeConfig", "DispatchFunctionEventInvokeConfig"} {
+		once := tpl.Resources[name].Properties
+		if once["MaximumRetryAttempts"] != 0.0 || once["MaximumEventAgeInSeconds"] != 60.0 {
+			t.Errorf("a schedule's event that fails is repeated as %s is: %s", name, show(once))
+		}
+	}
 }
 
 // TestTemplateInternalPort shows that of everything only Dispatch, and the
@@ -249,6 +260,10 @@ func TestTemplateNodes(t *testing.T) {
 			t.Errorf("%s is not %s: %s", name, want, all)
 		}
 	}
+	targets := tpl.Resources["NodeTargets"].Properties
+	if away := targets["UnhealthyThresholdCount"].(float64) * targets["HealthCheckIntervalSeconds"].(float64); away < 60 {
+		t.Errorf("ECS ends a node that was not ready for %v s, want a minute, in which Redis fails over", away)
+	}
 	deployment := show(tpl.Resources["NodeService"].Properties["DeploymentConfiguration"])
 	for _, want := range []string{
 		`"DeploymentCircuitBreaker":{"Enable":true,"Rollback":true}`, `"MinimumHealthyPercent":100`, `"MaximumPercent":{"Fn::If":["HasOneNode",200,150]}`,
@@ -297,7 +312,7 @@ func TestTemplateSecrets(t *testing.T) {
 	tpl := readTemplate(t)
 	want := map[string][]string{
 		"AuthRole":     {"ApiKeys", "SigningSecret", "StoreUrlSecretArn", "TokenKeys"},
-		"CollectRole":  {"ApiKeys", "RedisUrlSecretArn", "SigningSecret", "StoreUrlSecretArn"},
+		"CollectRole":  {"ApiKeys", "RedisUrlSecretArn", "SigningSecret", "SourceSecretArns", "StoreUrlSecretArn"},
 		"DispatchRole": {"RedisUrlSecretArn", "SigningSecret", "StoreUrlSecretArn"},
 		"NodeRole":     {"RedisUrlSecretArn", "SigningSecret", "StoreUrlSecretArn"},
 	}
@@ -307,7 +322,7 @@ func TestTemplateSecrets(t *testing.T) {
 			continue
 		}
 		for _, r := range s.resources {
-			got[s.role] = append(got[s.role], strings.TrimSuffix(strings.TrimPrefix(r, `{"Ref":"`), `"}`))
+			got[s.role] = append(got[s.role], strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(r, `{"Fn::Split":[",",`), `{"Ref":"`), `"]}`))
 		}
 		slices.Sort(got[s.role])
 	}
@@ -318,6 +333,36 @@ func TestTemplateSecrets(t *testing.T) {
 	for name, f := range tpl.of("AWS::Lambda::Function") {
 		if e := show(f.Properties["Environment"]); strings.Contains(e, "resolve:") {
 			t.Errorf("%s has the value of a secret in its environment: %s", name, e)
+		}
+	}
+}
+
+// TestTemplateSecretArns shows that an ARN is refused which a role could not be
+// given, or with which it could read more than the one secret.
+func TestTemplateSecretArns(t *testing.T) {
+	const arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:push/redis-AbC123"
+	tests := map[string]struct {
+		arn  string
+		good bool
+	}{
+		"whole":              {arn, true},
+		"of another cloud":   {strings.Replace(arn, "aws", "aws-us-gov", 1), true},
+		"a name":             {"push/redis", false},
+		"without its end":    {strings.TrimSuffix(arn, "-AbC123"), false},
+		"with a key":         {arn + ":url", false},
+		"of all secrets":     {strings.Replace(arn, "push/redis-AbC123", "*", 1), false},
+		"of several secrets": {strings.Replace(arn, "redis", "*", 1), false},
+		"of another service": {strings.Replace(arn, "secretsmanager", "ssm", 1), false},
+	}
+	for _, parameter := range []string{"RedisUrlSecretArn", "StoreUrlSecretArn"} {
+		pattern, err := regexp.Compile("^(?:" + readTemplate(t).Parameters[parameter].AllowedPattern + ")$")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, tt := range tests {
+			if got := pattern.MatchString(tt.arn); got != tt.good {
+				t.Errorf("%s: %s, %s, is taken: %v, want %v", parameter, name, tt.arn, got, tt.good)
+			}
 		}
 	}
 }
@@ -358,6 +403,8 @@ func TestTemplateHttpApi(t *testing.T) {
 	}
 	if cors := show(api["CorsConfiguration"]); strings.Contains(cors, `"*"`) || !strings.Contains(cors, `"AllowOrigins":{"Ref":"CorsOrigins"}`) {
 		t.Errorf("pages of any origin may call the API: %s", cors)
+	} else if !strings.Contains(cors, `"AllowMethods":["GET","POST","PUT","DELETE"]`) {
+		t.Errorf("pages may not ask for all that Collect answers: %s", cors)
 	}
 	// Of Auth only the minting of tokens has a route; everything else is Collect's.
 	var routes []string
