@@ -19,8 +19,13 @@ const runtimeAPI = "AWS_LAMBDA_RUNTIME_API"
 // How often a function's secrets are looked at again, and how long that may take.
 const (
 	refreshEvery   = time.Minute
-	refreshTimeout = 3 * time.Second // to fetch the secrets and to start over with them
+	refreshTimeout = 3 * time.Second // to fetch the secrets and to start over with them; see refreshTime
 )
+
+// refreshTime returns how long an event may look at the secrets that must be
+// answered before it has taken left: half of that at most, so that it is answered
+// with the old ones when nobody tells the new.
+func refreshTime(left time.Duration) time.Duration { return min(refreshTimeout, left/2) }
 
 type generationKey struct{}
 
@@ -99,7 +104,11 @@ func (f *function) refresh(ctx context.Context) {
 		return
 	}
 	f.checked = now
-	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	within := refreshTimeout
+	if end, ok := ctx.Deadline(); ok {
+		within = refreshTime(end.Sub(now))
+	}
+	ctx, cancel := context.WithDeadline(ctx, now.Add(within))
 	defer cancel()
 	values, begin, err := f.load(ctx)
 	if err != nil {

@@ -151,6 +151,35 @@ func TestFunctionFollowsItsSecrets(t *testing.T) {
 	}
 }
 
+// Whoever may take 2 s, as Dispatch may, is not to spend them all on a Secrets
+// Manager that does not answer: then Lambda would end it, and what starts in its
+// place needs the secrets.
+func TestRefreshLeavesTimeForTheEvent(t *testing.T) {
+	tests := map[string]struct{ left, want time.Duration }{
+		"Collect":             {15 * time.Second, refreshTimeout},
+		"Auth":                {5 * time.Second, 2500 * time.Millisecond},
+		"a quick Dispatch":    {2 * time.Second, time.Second},
+		"an event that ended": {0, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := refreshTime(tt.left); got != tt.want {
+				t.Errorf("refreshTime(%v) = %v, want %v", tt.left, got, tt.want)
+			}
+		})
+	}
+	f := startFunction(t)
+	var until time.Time
+	f.handler.load = func(ctx context.Context) (map[string]string, func() *generation, error) {
+		until, _ = ctx.Deadline()
+		return nil, nil, errors.New("nobody answers")
+	}
+	f.ask(t, true, 2*time.Second)
+	if took := until.Sub(f.handler.checked); took > time.Second {
+		t.Errorf("an event of 2 s looks at the secrets for %v, want half of that at most", took)
+	}
+}
+
 func TestFunctionEndsWithItsProgram(t *testing.T) {
 	f := startFunction(t)
 	f.fail <- errors.New("the floor is gone")
