@@ -217,7 +217,9 @@ func (r *Registry) underMarker(ctx context.Context, p redis.Pipeliner, add func(
 	}
 	add()
 	sent := r.cfg.Now()
-	_, _ = p.Exec(ctx) // each command has its own error
+	if err := exec(ctx, p); err != nil {
+		return "", fmt.Errorf("read the term's marker: %w", err)
+	}
 	if clock != nil {
 		if now, err := clock.Result(); err == nil {
 			r.clock.heard(now, sent)
@@ -228,4 +230,21 @@ func (r *Registry) underMarker(ctx context.Context, p redis.Pipeliner, add func(
 		return "", fmt.Errorf("read the term's marker: %w", err)
 	}
 	return marker, nil
+}
+
+// exec runs the commands of p, each of which has its own error then. Its own error
+// is that of a connection which Redis turned away with an answer (too many clients,
+// a wrong password): go-redis 9.23 leaves commands that were not sent for it as if
+// each had been answered with nothing, so they must not be looked at.
+func exec(ctx context.Context, p redis.Pipeliner) error {
+	cmds, err := p.Exec(ctx)
+	if err == nil {
+		return nil
+	}
+	for _, cmd := range cmds {
+		if cmd.Err() != nil {
+			return nil
+		}
+	}
+	return err
 }

@@ -278,7 +278,9 @@ func (r *Registry) look(ctx context.Context, add func(redis.Pipeliner)) (sight, 
 	if !sharded {
 		info = p.Info(ctx, "server")
 	}
-	_, _ = p.Exec(ctx) // each command has its own error
+	if err := exec(ctx, p); err != nil {
+		return sight{}, fmt.Errorf("read the term's marker: %w", err)
+	}
 	if t, err := clock.Result(); err == nil {
 		r.clock.heard(t, sent)
 	}

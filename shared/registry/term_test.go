@@ -239,6 +239,61 @@ func TestClockIsRedis(t *testing.T) {
 	}
 }
 
+// A Redis that turns connections away, here those of a user that is locked out,
+// has said nothing: neither what time it is nor that its memory is gone.
+func TestTurnedAway(t *testing.T) {
+	s := registrytest.Redis(t)
+	if s.Mini() != nil {
+		t.Skip("skipped: users are redis-server's, which is not installed")
+	}
+	user := func(rules ...string) {
+		t.Helper()
+		do(t, s, append([]string{"ACL", "SETUSER", "ann"}, rules...)...)
+	}
+	user("on", ">sesame", "~*", "+@all")
+	terms := &registrytest.Terms{}
+	r, err := registry.Open("redis://ann:sesame@"+s.Addr(), terms, registry.Config{Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	b := bench{r, s, terms}
+	b.add(t, "c", "m1")
+	before := b.term(t)
+
+	user("off")
+	do(t, s, "CLIENT", "KILL", "USER", "ann")
+	calls := map[string]func() error{
+		"Term": func() error { _, err := b.Term(t.Context()); return err },
+		"Append": func() error {
+			_, err := b.Append(t.Context(), []registry.Item{{Channel: "c", Message: message("m2")}})
+			return err
+		},
+		"ReadLog": func() error {
+			_, err := b.ReadLog(t.Context(), registry.LogQuery{Channel: "c"})
+			return err
+		},
+	}
+	for range 10 { // the first ones may meet connections that were closed
+		for name, call := range calls {
+			if call() == nil {
+				t.Errorf("%s = nil without a connection", name)
+			}
+		}
+		if d := time.Since(b.Now()).Abs(); d > time.Minute {
+			t.Fatalf("the clock is %v off the wall clock, which is Redis' too", d)
+		}
+	}
+
+	user("on")
+	if now := b.term(t); now.Marker != before.Marker || now.Number != before.Number {
+		t.Errorf("term %+v follows %+v, though nothing was lost", now, before)
+	}
+	if page := b.read(t, registry.LogQuery{Channel: "c"}); ids(page) != "m1" {
+		t.Errorf("the log holds %q, want m1", ids(page))
+	}
+}
+
 // What was done a moment ago needs no question; what was done before that, or
 // under another Redis, does.
 func TestInTermWithoutAsking(t *testing.T) {
