@@ -69,13 +69,29 @@ func (h *Handler) sweepStore(ctx context.Context) error {
 	return err
 }
 
+// lastLook returns until when another look at the outbox may begin that is part of
+// work begun at a time: for sweepTime, or for two thirds of what ctx lasts, so that
+// the last one has time to end and the sweep of the store some of its own. Else
+// Lambda would end the process in the middle of both.
+func lastLook(ctx context.Context, began time.Time) time.Time {
+	last := began.Add(sweepTime)
+	if end, ok := ctx.Deadline(); ok {
+		if soon := began.Add(end.Sub(began) / 3 * 2); soon.Before(last) {
+			return soon
+		}
+	}
+	return last
+}
+
 // emptyOutbox dispatches what is due, until a look finds nothing that it can do,
-// or for sweepTime. It looks again whenever something went out: as long as an
-// entry waits, what is posted to its channels goes into the outbox too, and a
-// busy channel leaves that detour only when nothing of it is left.
+// or until lastLook, but looks once at least. It looks again whenever something
+// went out: as long as an entry waits, what is posted to its channels goes into
+// the outbox too, and a busy channel leaves that detour only when nothing of it is
+// left.
 func (h *Handler) emptyOutbox(ctx context.Context) error {
 	worked, waits := false, 0
-	for began := time.Now(); time.Since(began) < sweepTime; {
+	last := lastLook(ctx, time.Now())
+	for first := true; first || time.Now().Before(last); first = false {
 		pass, err := h.sweepOutbox(ctx)
 		switch {
 		case err != nil:

@@ -1,10 +1,12 @@
 package dispatchfn
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
@@ -117,5 +119,30 @@ func TestRoundsKeepOrder(t *testing.T) {
 				t.Fatalf("seed %d: a round took nothing of %d", seed, n)
 			}
 		}
+	}
+}
+
+// What a schedule's event may take is not all spent on the outbox.
+func TestLastLookLeavesTime(t *testing.T) {
+	tests := map[string]struct{ lasts, want time.Duration }{ // lasts 0: no end
+		"a process":         {0, sweepTime},
+		"Lambda, 2 s":       {2 * time.Second, 4 * time.Second / 3},
+		"Lambda, 30 s":      {30 * time.Second, 20 * time.Second},
+		"Lambda, 60 s":      {60 * time.Second, sweepTime},
+		"it has ended long": {-3 * time.Second, -2 * time.Second},
+	}
+	began := time.Now()
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			if tt.lasts != 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithDeadline(ctx, began.Add(tt.lasts))
+				defer cancel()
+			}
+			if got := lastLook(ctx, began).Sub(began).Round(time.Millisecond); got != tt.want.Round(time.Millisecond) {
+				t.Errorf("the last look begins after %v, want %v", got, tt.want)
+			}
+		})
 	}
 }
