@@ -2,6 +2,7 @@ package mongostore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -191,7 +192,9 @@ func (s *Store) moveInbox(ctx context.Context, entries []store.InboxEntry) error
 	return s.supersede(ctx, documents)
 }
 
-// PlacedAt returns where message id stands; see [store.Inbox].
+// PlacedAt returns where message id stands; see [store.Inbox]. On its word a message
+// is confirmed that is not written again. So an entry that a failover could take
+// back, because no majority has it yet, is [store.ErrUnavailable].
 func (s *Store) PlacedAt(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]push.Offset, error) {
 	placed := make(map[push.Channel]push.Offset, len(channels))
 	if len(channels) == 0 {
@@ -210,8 +213,16 @@ func (s *Store) PlacedAt(ctx context.Context, id push.MessageID, channels []push
 	if err != nil {
 		return nil, fmt.Errorf("find message %s in inboxes: %w", id, err)
 	}
-	for _, d := range found {
+	for i, d := range found {
 		placed[push.Channel(d.Channel)] = push.Offset(d.Offset)
+		ids[i] = d.ID
+	}
+	kept, err := findIn[entryDoc](ctx, s.kept, "_id", ids[:len(found)], options.Find().SetProjection(only("_id")))
+	if err == nil && len(kept) < len(found) {
+		err = unavailable(errors.New("no majority has it yet"))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find message %s in inboxes: %w", id, err)
 	}
 	return placed, nil
 }

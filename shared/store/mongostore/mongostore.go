@@ -75,6 +75,7 @@ type Store struct {
 	db         *mongo.Database
 	messages   *mongo.Collection
 	inbox      *mongo.Collection
+	kept       *mongo.Collection // inbox, as a majority has it
 	outbox     *mongo.Collection
 	cursors    *mongo.Collection
 	spared     *mongo.Collection
@@ -153,6 +154,7 @@ func (s *Store) use(db *mongo.Database) {
 	s.db = db
 	s.messages = db.Collection("messages")
 	s.inbox = db.Collection("inbox")
+	s.kept = db.Collection("inbox", options.Collection().SetReadConcern(readconcern.Majority()))
 	s.outbox = db.Collection("outbox")
 	s.cursors = db.Collection("cursors")
 	s.spared = db.Collection("spared")
