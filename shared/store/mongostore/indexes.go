@@ -53,10 +53,19 @@ func (s *Store) indexes() []index {
 	}
 }
 
-// Prepare makes the indexes that are missing, and with them the collections.
+// indexTime bounds the making of one index, instead of the store's own deadline:
+// where the collection is large it takes longer than any call, and a server that is
+// told to stop begins anew the next time.
+const indexTime = 10 * time.Minute
+
+// Prepare makes the indexes that are missing, and with them the collections, each
+// within ten minutes.
 // Where the server refuses TTL indexes, or has such an index with another
 // lifetime, plain ones will do, and [Store.Sweep] removes what is over.
 func (s *Store) Prepare(ctx context.Context) error {
+	if err := s.Ping(ctx); err != nil { // that nobody is there needs no ten minutes
+		return fmt.Errorf("prepare the store: %w", err)
+	}
 	for _, ix := range s.indexes() {
 		if err := s.prepareIndex(ctx, ix); err != nil {
 			return fmt.Errorf("prepare collection %s: %w", ix.collection.Name(), err)
@@ -65,12 +74,9 @@ func (s *Store) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// prepareIndex makes one index, within the store's own deadline.
+// prepareIndex makes one index.
 func (s *Store) prepareIndex(ctx context.Context, ix index) error {
-	ctx, cancel, err := s.deadline(ctx)
-	if err != nil {
-		return err
-	}
+	ctx, cancel := context.WithTimeout(ctx, max(s.cfg.Timeout, indexTime))
 	defer cancel()
 	opts := options.Index()
 	if ix.unique {
@@ -82,7 +88,7 @@ func (s *Store) prepareIndex(ctx context.Context, ix index) error {
 	if ix.ttl > 0 {
 		opts.SetExpireAfterSeconds(int32(ix.ttl / time.Second))
 	}
-	_, err = ix.collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: ix.keys, Options: opts})
+	_, err := ix.collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: ix.keys, Options: opts})
 	if ix.ttl > 0 && refused(err) {
 		_, err = ix.collection.Indexes().CreateOne(ctx, mongo.IndexModel{Keys: ix.keys})
 		if exists(err) {
