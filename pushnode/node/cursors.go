@@ -8,6 +8,7 @@ import (
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
+	"pushcluster/shared/telemetry"
 )
 
 // cursorPace is how long cursors gather before they are written: their cost
@@ -18,11 +19,14 @@ const cursorPace = 200 * time.Millisecond
 // new ones are left to the next pong.
 const maxCursors = 200_000
 
-// A cursorWriter gathers how far devices have come and writes it in batches.
+// A cursorWriter gathers how far devices have come and writes it in batches. Make
+// one with newCursorWriter.
 type cursorWriter struct {
 	store   store.Cursors
 	log     *slog.Logger
 	metrics *metrics
+	writes  telemetry.Lapse // of cursors, for the log
+	touches telemetry.Lapse // likewise
 
 	writing sync.RWMutex // held while cursors are written, and, shared, while some are removed; taken before mu
 
@@ -30,6 +34,13 @@ type cursorWriter struct {
 	pending map[cursorKey]store.Cursor
 	spared  []store.Spared
 	touched []store.Cursor
+}
+
+func newCursorWriter(st store.Cursors, log *slog.Logger, m *metrics) *cursorWriter {
+	return &cursorWriter{
+		store: st, log: log, metrics: m,
+		writes: telemetry.Lapse{What: "write of cursors"}, touches: telemetry.Lapse{What: "touch of cursors"},
+	}
 }
 
 type cursorKey struct {
@@ -135,6 +146,7 @@ func (w *cursorWriter) flush(ctx context.Context) {
 			w.putBack(err, batch, nil)
 			return
 		}
+		w.writes.Note(w.log, nil)
 		w.metrics.cursorsWritten.Add(float64(len(batch)))
 	}
 	w.flushTouched(ctx)
@@ -151,18 +163,19 @@ func (w *cursorWriter) flushTouched(ctx context.Context) {
 	}
 	if err := w.store.TouchCursors(ctx, touched); err != nil {
 		w.metrics.cursorFailures.Inc()
-		w.log.Warn("cursors not touched, they wait", "count", len(touched), "err", err)
+		w.touches.Note(w.log, err)
 		for _, cur := range touched {
 			w.touch(cur)
 		}
 		return
 	}
+	w.touches.Note(w.log, nil)
 	w.metrics.cursorsTouched.Add(float64(len(touched)))
 }
 
 func (w *cursorWriter) putBack(why error, batch []store.Cursor, spared []store.Spared) {
 	w.metrics.cursorFailures.Inc()
-	w.log.Warn("cursors not written, they wait", "count", len(batch), "err", why)
+	w.writes.Note(w.log, why)
 	for _, cur := range batch {
 		w.advance(cur)
 	}

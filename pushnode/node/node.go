@@ -24,6 +24,7 @@ import (
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/store"
+	"pushcluster/shared/telemetry"
 )
 
 // A Config sets a node's limits and paces. Zero values mean the defaults.
@@ -177,10 +178,11 @@ func New(cfg Config, verifier Verifier, reg *registry.Registry, st store.Store, 
 		lastOffsets: newGatherer(n.bg, n.work, st.LastOffsets, n.metrics.unasked.Inc),
 		evictions:   newEvictionWatch(reg.Evicted, n.cfg.InboxSettle)}
 	n.devices = newGatherer(n.bg, n.work, n.loadCursors, n.metrics.unasked.Inc)
-	n.cursors = &cursorWriter{store: st, log: log, metrics: n.metrics}
+	n.cursors = newCursorWriter(st, log, n.metrics)
 	n.trimmer = &trimmer{store: st, now: n.now, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
 	n.streams = newStreams(prom)
-	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1)}
+	n.routes = &routeRemover{node: cfg.ID, reg: reg, log: log, metrics: n.metrics, wake: make(chan struct{}, 1),
+		removals: telemetry.Lapse{What: "removal of routes"}}
 	n.workers.running = &n.wg
 	return n, nil
 }

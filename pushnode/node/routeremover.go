@@ -8,16 +8,18 @@ import (
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
+	"pushcluster/shared/telemetry"
 )
 
 // A routeRemover removes routes of channels that have no connection any more,
 // in batches. Removing may fail: Dispatch removes what it finds stale.
 type routeRemover struct {
-	node    push.NodeID
-	reg     *registry.Registry
-	log     *slog.Logger
-	metrics *metrics
-	wake    chan struct{}
+	node     push.NodeID
+	reg      *registry.Registry
+	log      *slog.Logger
+	metrics  *metrics
+	wake     chan struct{}
+	removals telemetry.Lapse // for the log
 
 	mu      sync.Mutex // guards what follows
 	pending []registry.ChannelRoute
@@ -51,9 +53,10 @@ func (r *routeRemover) flush(ctx context.Context) {
 	r.pending = nil
 	r.mu.Unlock()
 	for batch := range slices.Chunk(pending, routeBatch) {
-		if err := r.reg.RemoveRoutes(ctx, r.node, batch); err != nil {
+		err := r.reg.RemoveRoutes(ctx, r.node, batch)
+		r.removals.Note(r.log, err)
+		if err != nil {
 			r.metrics.dropped.WithLabelValues("route_removal").Add(float64(len(batch)))
-			r.log.Warn("routes not removed, Dispatch will find them stale", "count", len(batch), "err", err)
 		}
 	}
 }

@@ -16,8 +16,9 @@ func (h *Handler) keepCursors(w http.ResponseWriter, r *http.Request) {
 		serve.Problem(w, r, p)
 		return
 	}
-	if err := batch.Write(r.Context(), h.store); err != nil {
-		h.log.Warn("cursors not written", "spared", len(batch.Spared), "advance", len(batch.Advance), "err", err)
+	err := batch.Write(r.Context(), h.store)
+	h.cursors.Note(h.log, err)
+	if err != nil {
 		serve.Problem(w, r, push.NewProblem(push.CodeUnavailable, "the store did not take the cursors; send them again"))
 		return
 	}

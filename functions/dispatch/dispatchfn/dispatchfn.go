@@ -148,6 +148,7 @@ type Handler struct {
 	outbox  telemetry.Lapse // looks at the outbox, for the log
 	swept   telemetry.Lapse // sweeps of the store, likewise
 	placed  telemetry.Lapse // batches, likewise
+	cursors telemetry.Lapse // cursors of nodes, likewise
 	misses  misses
 	reached reached
 	slots   chan struct{} // holds a token for each request, or batch of small ones, under way
@@ -172,6 +173,7 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 		outbox:  telemetry.Lapse{What: "look at the outbox"},
 		swept:   telemetry.Lapse{What: "sweep of the store"},
 		placed:  telemetry.Lapse{What: "dispatch of messages"},
+		cursors: telemetry.Lapse{What: "write of nodes' cursors"},
 		misses:  misses{byNode: make(map[push.NodeID]miss)},
 		reached: reached{at: make(map[push.NodeID]time.Time)},
 		slots:   make(chan struct{}, cfg.Concurrency),
