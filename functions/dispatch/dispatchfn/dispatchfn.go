@@ -139,6 +139,7 @@ func (c Config) withDefaults() Config {
 
 // A Handler is Dispatch. Make one with [New].
 type Handler struct {
+	claims  atomic.Int64 // of each kind, how many entries the next look claims
 	cfg     Config
 	reg     Registry
 	store   Store
@@ -180,6 +181,7 @@ func New(cfg Config, reg Registry, st Store, nodes Nodes, log *slog.Logger, prom
 		whole:   deadlines{after: cfg.Deadline},
 		pushes:  deadlines{after: cfg.PushTime},
 	}
+	h.claims.Store(int64(cfg.OutboxLimit))
 	h.gathering = newGathering(cfg.BatchItems, h.fresh(), h.whole.least())
 	return h, nil
 }

@@ -45,7 +45,7 @@ const (
 const (
 	outboxConfirmed = "confirmed"
 	outboxRetry     = "retry"
-	outboxHeld      = "held" // an older message of a channel of it waits; not tried
+	outboxHeld      = "held" // not tried: an older message of a channel of it waits, or the look had no room or time
 	outboxExpired   = "expired"
 	outboxParked    = "parked"  // it keeps failing; an operator decides
 	outboxMissing   = "missing" // its message is no longer in the store

@@ -196,8 +196,8 @@ func TestWhatIsOverHoldsNobody(t *testing.T) {
 	}
 }
 
-// What a look does not come to while its claim lasts is put back as it was.
-func TestPutsBackWhatItDoesNotComeTo(t *testing.T) {
+// What a look does not come to while its claim lasts stays as it was.
+func TestLeavesWhatItDoesNotComeTo(t *testing.T) {
 	c := newCluster(t, dispatchfn.Config{OutboxClaim: time.Nanosecond}, nil)
 	n := c.node(route("#42", 1))
 	c.line(nil, message("first", toUsers("42")), message("second", toUsers("42")))

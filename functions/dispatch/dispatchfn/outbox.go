@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"pushcluster/shared/push"
@@ -26,7 +27,7 @@ const (
 	// loadFirst is how many messages a look loads before it knows how large they
 	// are, loadMost how many it loads with one question at most.
 	loadFirst = 16
-	loadMost  = 128
+	loadMost  = 32
 )
 
 // Run looks at the outbox at each beat, and now and then sweeps the store, until
@@ -137,7 +138,7 @@ func (h *Handler) SweepOutbox(ctx context.Context) (int, error) {
 type pass struct {
 	claimed int
 	gone    int // entries that are not in the queue any more
-	held    int // entries that wait for older ones
+	held    int // entries put back untried
 }
 
 func (h *Handler) sweepOutbox(ctx context.Context) (pass, error) {
@@ -148,26 +149,36 @@ func (h *Handler) sweepOutbox(ctx context.Context) (pass, error) {
 	if _, err := h.reg.Term(ctx); err != nil {
 		return pass{}, err
 	}
-	now := h.reg.Now()
-	entries, err := h.store.ClaimOutbox(ctx, now, now.Add(h.cfg.OutboxClaim), h.cfg.OutboxLimit)
+	now, began := h.reg.Now(), time.Now()
+	limit := int(min(h.claims.Load(), int64(h.cfg.OutboxLimit)))
+	entries, err := h.store.ClaimOutbox(ctx, now, now.Add(h.cfg.OutboxClaim), limit)
 	if err != nil {
+		h.claims.Store(int64(max(limit/4, loadFirst))) // with their channels they may be more than the store hands out in time
 		return pass{}, fmt.Errorf("claim: %w", err)
 	}
 	p := pass{claimed: len(entries)}
 	if len(entries) == 0 {
 		return p, nil
 	}
-	o, err := h.redispatch(ctx, entries, now)
+	if time.Since(began) > h.cfg.OutboxClaim/4 {
+		h.claims.Store(int64(max(limit/2, loadFirst)))
+	} else {
+		h.claims.Store(int64(2 * limit))
+	}
+	o, err := h.redispatch(ctx, entries, now, began)
 	if err != nil {
 		return p, err
 	}
 	p.gone, p.held = len(o.done)+len(o.parked), len(o.held)
+	if time.Since(began) >= h.cfg.OutboxClaim {
+		o.held = nil // they are free by themselves; another sweep may have them, and have tried them
+	}
 	return p, h.keepOutcomes(ctx, o)
 }
 
 // redispatch dispatches claimed entries and says for each what becomes of it.
-func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, now time.Time) (*outcomes, error) {
-	l, err := h.loadSome(ctx, entries)
+func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, now, began time.Time) (*outcomes, error) {
+	l, err := h.loadSome(ctx, entries, began)
 	if err != nil {
 		return nil, fmt.Errorf("load messages: %w", err)
 	}
@@ -199,7 +210,7 @@ func (h *Handler) redispatch(ctx context.Context, entries []store.OutboxEntry, n
 	}
 	q := &queue{h: h, outcomes: o, until: make(map[push.Channel]time.Time)}
 	q.run(ctx, q.behind(due, ahead))
-	for _, e := range later { // the ordered ones among them are behind all of due
+	for _, e := range later { // nothing of due is behind one of them
 		q.holdBack(e)
 	}
 	return o, nil
@@ -268,14 +279,17 @@ type loading struct {
 // loadSome loads the messages of entries, of both kinds in turn and of each in
 // its order, up to Config.OutboxBytes: what a look claims may be more than there
 // is memory for, or than the store hands out in the time of a call.
-func (h *Handler) loadSome(ctx context.Context, entries []store.OutboxEntry) (*loading, error) {
+func (h *Handler) loadSome(ctx context.Context, entries []store.OutboxEntry, began time.Time) (*loading, error) {
 	l := &loading{records: make(map[push.MessageID]store.Record, len(entries)),
 		unreadable: make(map[push.MessageID]error), asked: make(map[push.MessageID]bool, len(entries))}
 	rest := inTurn(entries)
 	for n := loadFirst; len(rest) > 0 && l.bytes < h.cfg.OutboxBytes; {
 		part := rest[:min(n, len(rest))]
 		records, unreadable, err := h.load(ctx, part)
-		if err != nil {
+		switch {
+		case err != nil && len(l.asked) > 0:
+			return l, nil // what there is may go out
+		case err != nil:
 			return nil, err
 		}
 		maps.Copy(l.records, records)
@@ -287,6 +301,9 @@ func (h *Handler) loadSome(ctx context.Context, entries []store.OutboxEntry) (*l
 			l.bytes += sizeOf(&r.Message)
 		}
 		rest = rest[len(part):]
+		if time.Since(began) > h.cfg.OutboxClaim/4 {
+			break
+		}
 		average := l.bytes/len(l.asked) + 1
 		n = min(max((h.cfg.OutboxBytes-l.bytes)/average, 1), loadMost)
 	}
@@ -300,6 +317,18 @@ func inTurn(entries []store.OutboxEntry) []store.OutboxEntry {
 	for ordered < len(entries) && entries[ordered].Sequence > 0 {
 		ordered++
 	}
+	// Small ones that wait for no wide one come before the wide ones.
+	var first, rest []store.OutboxEntry
+	wide := make(channelSet) // channels of rest
+	for _, e := range entries[:ordered] {
+		if len(e.Channels) > smallPlaces || wide.hasAny(e.Channels) {
+			rest = append(rest, e)
+			wide.add(e.Channels)
+		} else {
+			first = append(first, e)
+		}
+	}
+	entries = slices.Concat(first, rest, entries[ordered:])
 	list := make([]store.OutboxEntry, 0, len(entries))
 	for i := range max(ordered, len(entries)-ordered) {
 		if i < ordered {
