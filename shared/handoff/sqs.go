@@ -28,7 +28,8 @@ const (
 
 // ErrItem means that the queue does not take an item such as this one, which
 // tells nothing of Dispatch nor of other items. So it is for a message with more
-// than 1 MiB of recipients and data.
+// than 1 MiB of recipients and data, and for several that go together where the
+// escapes of U+FFFE and U+FFFF in them make their item so large.
 var ErrItem = errors.New("the queue does not take such an item")
 
 // An sqsCarrier puts requests into a queue, each as one item, in which its

@@ -145,10 +145,11 @@ func (h *Handler) handOff(ctx context.Context, messages []push.Message, again bo
 		errs = append(errs, errors.New("the hand-off does not say what became of it"))
 	}
 	var first error
-	unreachable, timedOut := false, false
+	unreachable, timedOut, refused := false, false, false
 	for i, err := range errs {
 		unreachable = unreachable || errors.Is(err, handoff.ErrUnreachable)
 		timedOut = timedOut || errors.Is(err, handoff.ErrTimeout)
+		refused = refused || errors.Is(err, handoff.ErrItem) // tells nothing of Dispatch
 		if err != nil && first == nil {
 			first = err
 		}
@@ -157,7 +158,7 @@ func (h *Handler) handOff(ctx context.Context, messages []push.Message, again bo
 		}
 	}
 	h.dispatch.Note(h.log, first)
-	if unreachable || !timedOut || placesOf(messages) <= widePlaces {
+	if unreachable || !refused && (!timedOut || placesOf(messages) <= widePlaces) {
 		h.breaker.note(h.cfg.Now(), unreachable || timedOut)
 	}
 	return errs

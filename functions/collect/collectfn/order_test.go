@@ -245,6 +245,24 @@ func TestWideHandOffIsNoReasonToBreak(t *testing.T) {
 	}
 }
 
+// An item that the queue does not take says neither that Dispatch is there nor that
+// it is away.
+func TestItemThatIsNotTakenTellsNothingOfDispatch(t *testing.T) {
+	for name, broken := range map[string]bool{"away": true, "there": false} {
+		t.Run(name, func(t *testing.T) {
+			h := newRig(t).collect
+			now := time.Now()
+			h.cfg.Now = func() time.Time { return now }
+			h.breaker.note(now, broken)
+			h.handoff = failing{h.handoff, handoff.ErrItem}
+			h.handOff(t.Context(), []push.Message{{ID: "m", To: push.Recipients{Users: []push.UserID{"1"}}}}, false)
+			if got := h.breaker.admits(now); got == broken {
+				t.Errorf("afterwards the next is admitted: %v, want %v", got, !broken)
+			}
+		})
+	}
+}
+
 func TestBreaker(t *testing.T) {
 	now := time.Now()
 	at := func(tenths int) time.Time { return now.Add(time.Duration(tenths) * breakTime / 10) }
