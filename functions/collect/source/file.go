@@ -217,15 +217,12 @@ func readFile(path string) ([]byte, os.FileInfo, error) {
 		return nil, nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
 	text, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	return text, info, nil
+	info, err := file.Stat() // behind the reading: what was saved meanwhile shows
+	return text, info, err
 }
 
 type metrics struct {

@@ -66,7 +66,7 @@ func NewLive(file *File, st Lister, compiler *rule.Compiler, resolve Resolve, no
 // Set returns the sources of now. It reads the file or the store where they were
 // not looked at for their time; another goroutine that reads the store is not
 // waited for, but for the first time and until ctx ends, and a file that has
-// changed counts at once.
+// changed counts once it rests.
 func (l *Live) Set(ctx context.Context) *Set {
 	var file *Set
 	if l.file != nil {
