@@ -28,9 +28,13 @@ func (t *tx) attempt(j *job) (lost bool, err error) {
 	}
 	if err := j.run(t); err != nil {
 		undone := errors.Join(t.control("ROLLBACK TO job"), t.control("RELEASE job"))
-		return undone != nil, classify(err)
+		if undone != nil {
+			return true, unavailable(errors.Join(err, undone))
+		}
+		return false, classify(err)
 	}
-	return false, classify(t.control("RELEASE job"))
+	err = t.control("RELEASE job")
+	return err != nil, classify(err)
 }
 
 // control runs a statement of the transaction itself.
