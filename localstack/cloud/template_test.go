@@ -367,6 +367,35 @@ func TestTemplateSecretArns(t *testing.T) {
 	}
 }
 
+// TestTemplateSourceSecretArns shows that Collect is not given what IAM refuses in
+// the middle of a deployment, nor every secret of an account.
+func TestTemplateSourceSecretArns(t *testing.T) {
+	const arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:webhooks/"
+	pattern, err := regexp.Compile("^(?:" + readTemplate(t).Parameters["SourceSecretArns"].AllowedPattern + ")$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		arns string
+		good bool
+	}{
+		"none":               {"", true},
+		"one":                {arn + "github-AbC123", true},
+		"all of a beginning": {arn + "*", true},
+		"two":                {arn + "github-AbC123," + arn + "shop-??????", true},
+		"with a space":       {arn + "a-AbC123, " + arn + "b-AbC123", false},
+		"with no end":        {arn + "a-AbC123,", false},
+		"of all secrets":     {strings.Replace(arn, "webhooks/", "*", 1), false},
+		"everything":         {"*", false},
+		"with a key":         {arn + "a-AbC123:url", false},
+	}
+	for name, tt := range tests {
+		if got := pattern.MatchString(tt.arns); got != tt.good {
+			t.Errorf("%s: %q is taken: %v, want %v", name, tt.arns, got, tt.good)
+		}
+	}
+}
+
 func TestTemplateAlarms(t *testing.T) {
 	tpl := readTemplate(t)
 	want := map[string]string{ // metric and what it is of
