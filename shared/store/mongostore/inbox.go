@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -192,13 +193,20 @@ func (s *Store) moveInbox(ctx context.Context, entries []store.InboxEntry) error
 	return s.supersede(ctx, documents)
 }
 
+// How long PlacedAt waits between looks at what no majority has yet, at first and
+// at most: as long as a majority that is well takes to catch up.
+const (
+	majorityPause    = 5 * time.Millisecond
+	majorityPauseEnd = 160 * time.Millisecond
+)
+
 // PlacedAt returns where message id stands; see [store.Inbox]. On its word a message
 // is confirmed that is not written again. So an entry that a failover could take
-// back, because no majority has it yet, is [store.ErrUnavailable].
+// back, because no majority has it there for a third of a second, is
+// [store.ErrUnavailable].
 func (s *Store) PlacedAt(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]push.Offset, error) {
-	placed := make(map[push.Channel]push.Offset, len(channels))
 	if len(channels) == 0 {
-		return placed, nil
+		return make(map[push.Channel]push.Offset), nil
 	}
 	ctx, cancel, err := s.deadline(ctx)
 	if err != nil {
@@ -209,22 +217,54 @@ func (s *Store) PlacedAt(ctx context.Context, id push.MessageID, channels []push
 	for i, channel := range channels {
 		ids[i] = entryID(channel, id)
 	}
-	found, err := findIn[entryDoc](ctx, s.inbox, "_id", ids, options.Find().SetProjection(only("channel", "offset")))
-	if err != nil {
-		return nil, fmt.Errorf("find message %s in inboxes: %w", id, err)
+	for pause := majorityPause; ; pause *= 2 {
+		placed, kept, err := s.placedAt(ctx, ids)
+		switch {
+		case err == nil && kept:
+			return placed, nil
+		case err == nil && pause > majorityPauseEnd:
+			err = unavailable(errors.New("no majority has it yet"))
+		case err == nil:
+			err = rest(ctx, pause)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find message %s in inboxes: %w", id, err)
+		}
 	}
+}
+
+// placedAt returns where the entries of ids stand, by channel. kept is false if a
+// majority does not have all of them there, or further on: they move up alone.
+func (s *Store) placedAt(ctx context.Context, ids []string) (placed map[push.Channel]push.Offset, kept bool, err error) {
+	fields := options.Find().SetProjection(only("channel", "offset"))
+	found, err := findIn[entryDoc](ctx, s.inbox, "_id", ids, fields)
+	if err != nil || len(found) == 0 {
+		return make(map[push.Channel]push.Offset), true, err
+	}
+	placed = make(map[push.Channel]push.Offset, len(found))
+	there := make([]string, len(found))
 	for i, d := range found {
-		placed[push.Channel(d.Channel)] = push.Offset(d.Offset)
-		ids[i] = d.ID
+		placed[push.Channel(d.Channel)], there[i] = push.Offset(d.Offset), d.ID
 	}
-	kept, err := findIn[entryDoc](ctx, s.kept, "_id", ids[:len(found)], options.Find().SetProjection(only("_id")))
-	if err == nil && len(kept) < len(found) {
-		err = unavailable(errors.New("no majority has it yet"))
+	certain, err := findIn[entryDoc](ctx, s.kept, "_id", there, fields)
+	safe := 0
+	for _, d := range certain {
+		if c := push.Channel(d.Channel); push.Offset(d.Offset) >= placed[c] {
+			placed[c] = push.Offset(d.Offset)
+			safe++
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("find message %s in inboxes: %w", id, err)
+	return placed, safe == len(found), err
+}
+
+// rest waits for d, or until ctx ends, which is its error.
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return unavailable(ctx.Err())
 	}
-	return placed, nil
 }
 
 // Places returns where message id stands; see [store.Inbox].

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
 	"pushcluster/shared/store/storetest"
@@ -30,9 +32,16 @@ func TestPlacedAtAsksTheMajority(t *testing.T) {
 	if placed, err := s.PlacedAt(t.Context(), "m", []push.Channel{"c", "d"}); err != nil || placed["c"] != 7 || len(placed) != 1 {
 		t.Errorf("PlacedAt = %v, %v, want c at 7", placed, err)
 	}
-	s.kept = s.db.Collection("behind")
+	behind := s.db.Collection("behind")
+	s.kept = behind
 	if placed, err := s.PlacedAt(t.Context(), "m", []push.Channel{"c", "d"}); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("of an entry that no majority has, PlacedAt = %v, %v, want %v", placed, err, store.ErrUnavailable)
+	}
+	if _, err := behind.InsertOne(t.Context(), bson.M{"_id": entryID("c", "m"), "channel": "c", "offset": 6}); err != nil {
+		t.Fatal(err)
+	}
+	if placed, err := s.PlacedAt(t.Context(), "m", []push.Channel{"c", "d"}); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("of an entry that a majority has elsewhere, PlacedAt = %v, %v, want %v", placed, err, store.ErrUnavailable)
 	}
 	if placed, err := s.PlacedAt(t.Context(), "other", []push.Channel{"c", "d"}); err != nil || len(placed) != 0 {
 		t.Errorf("of a message that is nowhere, PlacedAt = %v, %v, want nothing", placed, err)
