@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -183,10 +184,16 @@ func (r *Registry) Ready(ctx context.Context) error {
 }
 
 // isTransport reports whether err says that there was no answer, rather than
-// an answer that is an error.
+// an answer that is an error. What a server says that turns a connection away is
+// no answer.
 func isTransport(err error) bool {
 	var answered redis.Error
-	return err != nil && !errors.As(err, &answered)
+	return err != nil && (!errors.As(err, &answered) || turnedAway(err))
+}
+
+func turnedAway(err error) bool {
+	return slices.ContainsFunc([]string{"max number of clients", "WRONGPASS", "NOAUTH", "LOADING"},
+		func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
 }
 
 // enter counts a caller of lanes, who must call r.calls.Done, unless Close was

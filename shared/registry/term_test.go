@@ -273,6 +273,7 @@ func TestTurnedAway(t *testing.T) {
 			_, err := b.ReadLog(t.Context(), registry.LogQuery{Channel: "c"})
 			return err
 		},
+		"Evicted": func() error { _, err := b.Evicted(t.Context()); return err },
 	}
 	for range 10 { // the first ones may meet connections that were closed
 		for name, call := range calls {
