@@ -17,7 +17,9 @@ func (h *Handler) keepCursors(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	err := batch.Write(r.Context(), h.store)
-	h.cursors.Note(h.log, err)
+	if r.Context().Err() == nil { // else it was the node that gave up
+		h.cursors.Note(h.log, err)
+	}
 	if err != nil {
 		serve.Problem(w, r, push.NewProblem(push.CodeUnavailable, "the store did not take the cursors; send them again"))
 		return
