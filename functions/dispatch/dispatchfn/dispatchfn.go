@@ -139,7 +139,6 @@ func (c Config) withDefaults() Config {
 
 // A Handler is Dispatch. Make one with [New].
 type Handler struct {
-	claims  atomic.Int64 // of each kind, how many entries the next look claims
 	cfg     Config
 	reg     Registry
 	store   Store
@@ -160,6 +159,7 @@ type Handler struct {
 	running   running   // what Wait waits for
 
 	confirmed atomic.Int64 // when a message was last confirmed, in nanoseconds of reg.Now
+	claims    atomic.Int64 // how many entries of each kind the next look at the outbox claims
 }
 
 // New returns Dispatch on its collaborators, which stay the caller's to close.

@@ -14,18 +14,28 @@ import (
 	"pushcluster/shared/store"
 )
 
-// A weighingStore notes how much data the messages have that were loaded.
-type weighingStore struct {
+// A watchedStore tells what messages were loaded.
+type watchedStore struct {
 	dispatchfn.Store
-	loaded *atomic.Int64
+	loaded func(map[push.MessageID]store.Record)
 }
 
-func (s weighingStore) LoadMessages(ctx context.Context, ids []push.MessageID) (map[push.MessageID]store.Record, error) {
+func (s watchedStore) LoadMessages(ctx context.Context, ids []push.MessageID) (map[push.MessageID]store.Record, error) {
 	records, err := s.Store.LoadMessages(ctx, ids)
-	for _, r := range records {
-		s.loaded.Add(int64(len(r.Data)))
-	}
+	s.loaded(records)
 	return records, err
+}
+
+// newWeighed is newCluster with a store that adds to loaded how many bytes of data
+// the messages have that were loaded.
+func newWeighed(t *testing.T, cfg dispatchfn.Config, loaded *atomic.Int64) *cluster {
+	return newCluster(t, cfg, func(_ *cluster, st store.Store) dispatchfn.Store {
+		return watchedStore{st, func(records map[push.MessageID]store.Record) {
+			for _, r := range records {
+				loaded.Add(int64(len(r.Data)))
+			}
+		}}
+	})
 }
 
 // TestOutboxLoadsInBounds: of large messages a look takes no more than it has
@@ -34,9 +44,7 @@ func (s weighingStore) LoadMessages(ctx context.Context, ids []push.MessageID) (
 func TestOutboxLoadsInBounds(t *testing.T) {
 	const each, data, bound = 40, 1000, 20_000
 	var loaded atomic.Int64
-	c := newCluster(t, dispatchfn.Config{OutboxBytes: bound}, func(_ *cluster, st store.Store) dispatchfn.Store {
-		return weighingStore{st, &loaded}
-	})
+	c := newWeighed(t, dispatchfn.Config{OutboxBytes: bound}, &loaded)
 	large := func(id string, to push.Recipients) *push.Message {
 		m := message(id, to)
 		m.Data = json.RawMessage(`"` + strings.Repeat("x", data-2) + `"`)
@@ -79,9 +87,7 @@ func TestOutboxLoadsInBounds(t *testing.T) {
 func TestOutboxLoadsInBoundsWhateverComesFirst(t *testing.T) {
 	const data, bound, mostAtOnce = 1000, 20_000, 32
 	var loaded atomic.Int64
-	c := newCluster(t, dispatchfn.Config{OutboxBytes: bound}, func(_ *cluster, st store.Store) dispatchfn.Store {
-		return weighingStore{st, &loaded}
-	})
+	c := newWeighed(t, dispatchfn.Config{OutboxBytes: bound}, &loaded)
 	var list []*push.Message
 	for i := range 100 {
 		m := message(fmt.Sprintf("m%02d", i), toUsers("42"))
@@ -132,25 +138,13 @@ func TestSmallOnesGoBeforeWideOnes(t *testing.T) {
 	}
 }
 
-// A meddlingStore does something else when messages were loaded.
-type meddlingStore struct {
-	dispatchfn.Store
-	loaded func()
-}
-
-func (s meddlingStore) LoadMessages(ctx context.Context, ids []push.MessageID) (map[push.MessageID]store.Record, error) {
-	records, err := s.Store.LoadMessages(ctx, ids)
-	s.loaded()
-	return records, err
-}
-
 // TestLateLookTouchesNothing: what another process has claimed and tried, since the
 // claim of a look ran out while that loaded messages, is not put back as it was.
 func TestLateLookTouchesNothing(t *testing.T) {
 	const many = 40
 	meddled := false
 	c := newCluster(t, dispatchfn.Config{OutboxClaim: time.Millisecond, OutboxBytes: 1}, func(c *cluster, st store.Store) dispatchfn.Store {
-		return meddlingStore{st, func() {
+		return watchedStore{st, func(map[push.MessageID]store.Record) {
 			if meddled {
 				return
 			}
