@@ -44,15 +44,14 @@ type File struct {
 
 	set atomic.Pointer[Set]
 
-	mu       sync.Mutex // guards what follows; held while the file is read
-	looked   time.Time
-	found    os.FileInfo // at the last look; nil: it was not to be found
-	parsed   time.Time
-	modified time.Time
-	size     int64
-	sum      [32]byte // of the file as it was last parsed, good or not
-	err      error    // what was wrong with it
-	said     string   // what was last said to be wrong; "" nothing is
+	mu      sync.Mutex // guards what follows; held while the file is read
+	looked  time.Time
+	found   os.FileInfo // at the last look; nil: it was not to be found
+	parsed  time.Time
+	version os.FileInfo // of the file as it was last read; nil before
+	sum     [32]byte    // of it as it was last parsed, good or not
+	err     error       // what was wrong with it
+	said    string      // what was last said to be wrong; "" nothing is
 }
 
 // NewFile returns a file that is not read yet: see [File.Load]. It does no I/O
@@ -157,8 +156,8 @@ func (f *File) look(ctx context.Context, now time.Time) (rests bool, err error) 
 		f.found = nil
 		return true, err
 	}
-	same := f.found.ModTime().Equal(f.modified) && f.found.Size() == f.size
-	if !same && (before == nil || !sameVersion(before, f.found)) {
+	same := sameVersion(f.version, f.found)
+	if !same && !sameVersion(before, f.found) {
 		return false, nil
 	}
 	// A file system's clock may stand still over two writes of one size.
@@ -177,15 +176,15 @@ func (f *File) look(ctx context.Context, now time.Time) (rests bool, err error) 
 }
 
 // sameVersion reports whether a file that was found twice was not written to in
-// between, as far as that can be told.
+// between, as far as that can be told. Where it was not found before, a is nil.
 func sameVersion(a, b os.FileInfo) bool {
-	return a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
+	return a != nil && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
 }
 
 // read parses text, which is that of the file info, unless it is the same as last
 // time and its secrets are fresh.
 func (f *File) read(ctx context.Context, now time.Time, text []byte, info os.FileInfo) error {
-	f.modified, f.size = info.ModTime(), info.Size()
+	f.version = info
 	sum := sha256.Sum256(text)
 	if sum == f.sum && now.Sub(f.parsed) < f.cfg.Secrets {
 		return f.err
