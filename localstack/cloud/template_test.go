@@ -337,6 +337,16 @@ func TestTemplateSecrets(t *testing.T) {
 	}
 }
 
+// allowed returns the pattern that all of a parameter has to match.
+func allowed(t *testing.T, parameter string) *regexp.Regexp {
+	t.Helper()
+	pattern, err := regexp.Compile("^(?:" + readTemplate(t).Parameters[parameter].AllowedPattern + ")$")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pattern
+}
+
 // TestTemplateSecretArns shows that an ARN is refused which a role could not be
 // given, or with which it could read more than the one secret.
 func TestTemplateSecretArns(t *testing.T) {
@@ -355,10 +365,7 @@ func TestTemplateSecretArns(t *testing.T) {
 		"of another service": {strings.Replace(arn, "secretsmanager", "ssm", 1), false},
 	}
 	for _, parameter := range []string{"RedisUrlSecretArn", "StoreUrlSecretArn"} {
-		pattern, err := regexp.Compile("^(?:" + readTemplate(t).Parameters[parameter].AllowedPattern + ")$")
-		if err != nil {
-			t.Fatal(err)
-		}
+		pattern := allowed(t, parameter)
 		for name, tt := range tests {
 			if got := pattern.MatchString(tt.arn); got != tt.good {
 				t.Errorf("%s: %s, %s, is taken: %v, want %v", parameter, name, tt.arn, got, tt.good)
@@ -371,10 +378,7 @@ func TestTemplateSecretArns(t *testing.T) {
 // the middle of a deployment, nor every secret of an account.
 func TestTemplateSourceSecretArns(t *testing.T) {
 	const arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:webhooks/"
-	pattern, err := regexp.Compile("^(?:" + readTemplate(t).Parameters["SourceSecretArns"].AllowedPattern + ")$")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pattern := allowed(t, "SourceSecretArns")
 	tests := map[string]struct {
 		arns string
 		good bool
