@@ -18,6 +18,9 @@ import (
 // sender says that it will be so long.
 const readAtOnce = 64 << 10
 
+// told bounds, in bytes, what a problem repeats of a body.
+const told = 120
+
 // WholeBody returns a body that is b, which [Body] then returns without a copy.
 func WholeBody(b []byte) io.ReadCloser { return &wholeBody{unread: b} }
 
@@ -108,15 +111,15 @@ func decodeProblem(err error, body []byte, at int64) *push.Problem {
 	case errors.As(err, &typed):
 		what := "the value"
 		if typed.Field != "" {
-			what = fmt.Sprintf("field %q", clip(typed.Field))
+			what = fmt.Sprintf("field %q", push.Clip(typed.Field, told))
 		}
 		return push.NewProblem(push.CodeBadJSON, "%s must be %s, not %s (at %s)",
-			what, jsonKind(typed.Type), clip(typed.Value), position(body, typed.Offset))
+			what, jsonKind(typed.Type), push.Clip(typed.Value, told), position(body, typed.Offset))
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return push.NewProblem(push.CodeUnknownField, "there is no field %s", clip(name))
+		return push.NewProblem(push.CodeUnknownField, "there is no field %s", push.Clip(name, told))
 	}
-	return push.NewProblem(push.CodeBadJSON, "%s (near %s)", clip(strings.TrimPrefix(err.Error(), "json: ")), position(body, at))
+	return push.NewProblem(push.CodeBadJSON, "%s (near %s)", push.Clip(strings.TrimPrefix(err.Error(), "json: "), told), position(body, at))
 }
 
 // position tells where byte at of body is, counted as an editor does.
@@ -144,13 +147,4 @@ func jsonKind(t reflect.Type) string {
 	default:
 		return "a number in range"
 	}
-}
-
-// clip shortens what a stranger sent before it is told back.
-func clip(s string) string {
-	const most = 120
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }

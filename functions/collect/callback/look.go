@@ -16,8 +16,9 @@ import (
 
 const (
 	pageDevices = 1000
-	maxPages    = 10 // of the devices of one recipient that one look reads
-	asksAtOnce  = 8  // recipients of one message
+	maxPages    = 10  // of the devices of one recipient that one look reads
+	asksAtOnce  = 8   // recipients of one message
+	mostReason  = 500 // bytes of a reason that are kept
 
 	maxFailing = 2 * source.MaxStored // sources that are noted as failing, give or take those that failed within RetryMost
 )
@@ -167,7 +168,7 @@ func (s *Sweeper) failed(c *store.Callback, name string, why error) {
 		return
 	}
 	c.Attempts++
-	c.Reason = clipped(why.Error())
+	c.Reason = push.Clip(why.Error(), mostReason)
 	if errors.Is(why, ErrGone) || now.Sub(c.FailingSince) >= s.cfg.ParkAfter {
 		s.park(c, c.Reason)
 		return
@@ -179,7 +180,7 @@ func (s *Sweeper) failed(c *store.Callback, name string, why error) {
 func (s *Sweeper) park(c *store.Callback, reason string) {
 	s.metrics.callback(c.Source, outcomeParked)
 	s.log.Error("callback parked", "source", c.Source, "message", c.Message, "attempts", c.Attempts, "reason", reason)
-	c.State, c.DueAt, c.Reason = store.CallbackParked, s.cfg.Now(), clipped(reason)
+	c.State, c.DueAt, c.Reason = store.CallbackParked, s.cfg.Now(), push.Clip(reason, mostReason)
 }
 
 // fails notes that a source could not be told and returns when it is tried
@@ -203,7 +204,7 @@ func (s *Sweeper) fails(name string, why error, now time.Time) time.Time {
 	if len(s.failing) >= maxFailing { // sources that were removed are never told again
 		maps.DeleteFunc(s.failing, func(_ string, f failure) bool { return f.until.Before(now) })
 	}
-	s.failing[name] = failure{tries: f.tries + 1, until: now.Add(wait), reason: clipped(why.Error())}
+	s.failing[name] = failure{tries: f.tries + 1, until: now.Add(wait), reason: push.Clip(why.Error(), mostReason)}
 	return now.Add(wait)
 }
 
@@ -224,13 +225,4 @@ func (s *Sweeper) failureOf(name string) failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failing[name]
-}
-
-// clipped bounds a reason that is kept, in bytes.
-func clipped(reason string) string {
-	const most = 500
-	if len(reason) > most {
-		return reason[:most]
-	}
-	return reason
 }

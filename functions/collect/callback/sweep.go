@@ -204,7 +204,7 @@ func (s *Sweeper) postpone(ctx context.Context, name string, why error, entries 
 	for i, c := range entries {
 		c.DueAt = due
 		if !over {
-			c.FailingSince, c.Reason = time.Time{}, clipped(why.Error())
+			c.FailingSince, c.Reason = time.Time{}, push.Clip(why.Error(), mostReason)
 		}
 		if !over && !now.Before(c.Until.Add(-s.cfg.ParkAfter)) {
 			s.park(c, c.Reason)

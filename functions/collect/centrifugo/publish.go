@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -118,7 +117,7 @@ func (in *content) publish() (*Publish, *Error) {
 		case "ttl":
 			p.TTL = &value
 		default:
-			return nil, NewError(CodeNotAvailable, "the tag %q: messages carry event, ttl and collapse_key; put the rest into data", clip(name))
+			return nil, NewError(CodeNotAvailable, "the tag %q: messages carry event, ttl and collapse_key; put the rest into data", push.Clip(name, 60))
 		}
 	}
 	return p, nil
@@ -134,13 +133,4 @@ func dataOf(data json.RawMessage, b64data string) (json.RawMessage, *Error) {
 		return nil, NewError(CodeBadRequest, "b64data must be base64 of JSON: there is no binary data here")
 	}
 	return raw, nil
-}
-
-// clip shortens what a stranger sent before it is told back.
-func clip(s string) string {
-	const most = 60
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -177,15 +177,7 @@ func checkOutcome(outcome string) *push.Problem {
 	if slices.Contains(known, outcome) {
 		return nil
 	}
-	return push.NewProblem(push.CodeInvalidValue, "there is no outcome %q; there are %s", clip(outcome, 40), strings.Join(known, ", "))
-}
-
-// clip shortens what a stranger wrote to most bytes.
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return push.NewProblem(push.CodeInvalidValue, "there is no outcome %q; there are %s", push.Clip(outcome, 40), strings.Join(known, ", "))
 }
 
 // getDelivery answers one delivery: GET /v1/sources/{source}/deliveries/{id...}.

@@ -177,7 +177,7 @@ func placesOf(messages []push.Message) int {
 func clipped(err error) error {
 	const most = 500
 	if s := err.Error(); len(s) > most {
-		return errors.New(s[:most])
+		return errors.New(push.Clip(s, most))
 	}
 	return err
 }

@@ -95,7 +95,7 @@ func unreadable(h http.Header, receiver *signature.Receiver) *push.Problem {
 	switch coding := h.Get("Content-Encoding"); strings.ToLower(coding) {
 	case "", "identity", "utf-8", "utf8": // the last two: a charset in the wrong place, as some senders write it
 	default:
-		return push.NewProblem(push.CodeBadRequest, "the body is compressed (Content-Encoding: %s), which is not read here: have it sent as it is", clip(coding, 40))
+		return push.NewProblem(push.CodeBadRequest, "the body is compressed (Content-Encoding: %s), which is not read here: have it sent as it is", push.Clip(coding, 40))
 	}
 	if inBinaryMode(h) && receiver.Scheme().Proves().Body {
 		return push.NewProblem(push.CodeBadRequest, "the CloudEvent is in binary mode: its attributes are headers, "+

@@ -11,6 +11,8 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/ext"
+
+	"pushcluster/shared/push"
 )
 
 // Limits of an expression.
@@ -79,11 +81,11 @@ func number(n json.Number) ref.Val {
 		return types.Uint(u)
 	}
 	if !strings.ContainsAny(text, ".eE") {
-		return types.NewErr("the number %s is too large to be exact", clip(text))
+		return types.NewErr("the number %s is too large to be exact", push.Clip(text, quoted))
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		return types.NewErr("the number %s is out of range", clip(text))
+		return types.NewErr("the number %s is out of range", push.Clip(text, quoted))
 	}
 	return types.Double(f)
 }
@@ -123,13 +125,4 @@ func sizeOf(v ref.Val) int {
 		}
 	}
 	return 0
-}
-
-// clip shortens s for an error message.
-func clip(s string) string {
-	const most = 60
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/interpreter"
+
+	"pushcluster/shared/push"
 )
 
 // A Kind is the class of an [Error], for metrics.
@@ -20,6 +22,9 @@ const (
 	KindTime    Kind = "time"    // over 100 ms
 	KindResult  Kind = "result"  // the result is nothing that can be sent
 )
+
+// quoted bounds, in bytes, what a reason repeats of an expression or a body.
+const quoted = 60
 
 // An Error is what is wrong with one field of a rule, or of a body under it.
 type Error struct {
@@ -39,7 +44,7 @@ func compileReason(message string, line, column int, expression string) string {
 	case strings.Contains(message, "undeclared reference to"):
 		lesson = "an expression knows body, headers, query, source and received_at"
 		if !strings.ContainsAny(expression, "\"'(") {
-			lesson += `; a plain text stands in quotes of its own, '"` + clip(expression) + `"'`
+			lesson += `; a plain text stands in quotes of its own, '"` + push.Clip(expression, quoted) + `"'`
 		}
 	case strings.Contains(message, "expression code point size exceeds limit"):
 		return fmt.Sprintf("the expression is longer than %d characters", MaxExpression)
@@ -72,7 +77,7 @@ func evalError(field string, err error) *Error {
 	case errors.Is(err, interpreter.InterruptError{}):
 		return &Error{field, KindTime, fmt.Sprintf("it takes longer than %s for this body", maxTime)}
 	case strings.HasPrefix(text, "no such key: "):
-		key := clip(strings.TrimPrefix(text, "no such key: "))
+		key := push.Clip(strings.TrimPrefix(text, "no such key: "), quoted)
 		if !isIdentifier(key) { // a header, most of the time
 			return &Error{field, KindMissing, fmt.Sprintf(`there is no %[1]q where the expression looks for it; `+
 				`if it may be missing, ask %[1]q in … in when, or write …[?%[1]q].orValue("")`, key)}
@@ -82,11 +87,11 @@ func evalError(field string, err error) *Error {
 	case strings.HasPrefix(text, "index out of bounds"):
 		return &Error{field, KindMissing, text + `; if a list may be shorter, write list[?0].orValue("")`}
 	case strings.Contains(text, "no such overload"):
-		return &Error{field, KindType, clip(text) + "; the values are of other types than the operation takes: string(x), int(x) and double(x) convert, in a list .map(x, string(x))"}
+		return &Error{field, KindType, push.Clip(text, quoted) + "; the values are of other types than the operation takes: string(x), int(x) and double(x) convert, in a list .map(x, string(x))"}
 	case strings.HasPrefix(text, "internal error: "):
 		return &Error{field, KindType, "it cannot be evaluated for this body; is the key of a map no string, number or bool?"}
 	case strings.Contains(text, "more than"):
-		return &Error{field, KindCost, clip(text)}
+		return &Error{field, KindCost, push.Clip(text, quoted)}
 	}
-	return &Error{field, KindType, clip(text)}
+	return &Error{field, KindType, push.Clip(text, quoted)}
 }

@@ -126,7 +126,7 @@ func (w *writer) object(m traits.Mapper, depth int) error {
 			return err
 		}
 		if _, twice := fields[name]; twice {
-			return fmt.Errorf("two keys of a map would both be the field %q", clip(name))
+			return fmt.Errorf("two keys of a map would both be the field %q", push.Clip(name, quoted))
 		}
 		fields[name] = m.Get(key)
 	}

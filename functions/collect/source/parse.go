@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"pushcluster/functions/collect/rule"
+	"pushcluster/shared/push"
 	"pushcluster/shared/secret"
 	"pushcluster/shared/signature"
 )
@@ -117,7 +118,7 @@ func (p *parse) file(root ast.Node, set *Set) {
 	for _, name := range sources.names {
 		f := sources.fields[name]
 		if err := rule.CheckName(name); err != nil {
-			p.fault(f.key, sources.in(clip(name)), "%v", err)
+			p.fault(f.key, sources.in(push.Clip(name, quoted)), "%v", err)
 			continue
 		}
 		set.sources[name] = p.source(name, f.value, sources.in(name))
@@ -172,11 +173,11 @@ func (p *parse) scheme(m mapping, verify string) (signature.Scheme, bool) {
 		return p.custom(m)
 	}
 	if f, given := m.fields[custom]; given {
-		p.fault(f.key, m.in(custom), "belongs to verify: custom, not to %s", clip(verify))
+		p.fault(f.key, m.in(custom), "belongs to verify: custom, not to %s", push.Clip(verify, quoted))
 	}
 	scheme, ok := signature.Preset(verify)
 	if !ok {
-		p.fault(m.at("verify"), m.in("verify"), "%q is none of %s", clip(verify), strings.Join(presets, ", "))
+		p.fault(m.at("verify"), m.in("verify"), "%q is none of %s", push.Clip(verify, quoted), strings.Join(presets, ", "))
 	}
 	return scheme, ok
 }
@@ -288,7 +289,7 @@ func (p *parse) ruleList(value ast.Node, path string) (rules []*rule.Rule) {
 	for i, node := range p.list(value, path, maxRules) {
 		r, name := p.rule(node, fmt.Sprintf("%s[%d]", path, i), i)
 		if names[name] {
-			p.fault(node, fmt.Sprintf("%s[%d].name", path, i), "two rules are named %q", clip(name))
+			p.fault(node, fmt.Sprintf("%s[%d].name", path, i), "two rules are named %q", push.Clip(name, quoted))
 		}
 		names[name] = true
 		rules = append(rules, r)

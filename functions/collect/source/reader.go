@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"pushcluster/shared/push"
 )
 
 // A reader walks the nodes of a file and collects faults. It follows no alias:
@@ -20,6 +22,9 @@ func (r *reader) fault(at ast.Node, field, format string, args ...any) {
 
 // A field is one entry of a mapping.
 type field struct{ key, value ast.Node }
+
+// quoted bounds, in bytes, what a fault repeats of the file.
+const quoted = 60
 
 // A mapping is the entries of one mapping node by their names.
 type mapping struct {
@@ -70,11 +75,11 @@ func (r *reader) mapping(node ast.Node, path string, known []string) (mapping, b
 			r.fault(key, path, "the name of a field must be a plain text, not %s", kind(key))
 			continue
 		case known != nil && !slices.Contains(known, name):
-			r.fault(key, m.in(clip(name)), "there is no such field; there are %s", strings.Join(known, ", "))
+			r.fault(key, m.in(push.Clip(name, quoted)), "there is no such field; there are %s", strings.Join(known, ", "))
 			continue
 		}
 		if _, twice := m.fields[name]; twice {
-			r.fault(key, m.in(clip(name)), "is there twice")
+			r.fault(key, m.in(push.Clip(name, quoted)), "is there twice")
 			continue
 		}
 		m.names = append(m.names, name)
@@ -166,12 +171,4 @@ func kind(node ast.Node) string {
 		return "a value with a tag"
 	}
 	return "a single value"
-}
-
-func clip(s string) string {
-	const most = 60
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }
