@@ -44,9 +44,10 @@ var sharedEdges = map[string][]string{
 	"shared/serve":             {"shared/secret"},
 	"shared/signature":         {"shared/serve"},
 	"shared/handoff":           {"shared/awsenv", "shared/batcher", "shared/serve", "shared/signature"},
-	"shared/nodeclient":        {"shared/signature"},
+	"shared/nodeclient":        {"shared/signature", "shared/telemetry"},
 	"shared/store/mongostore":  {"shared/batcher", "shared/store"},
 	"shared/store/sqlitestore": {"shared/store"},
+	"shared/token":             {"shared/telemetry"},
 	"shared/store/storeurl":    {"shared/store", "shared/store/mongostore", "shared/store/sqlitestore"},
 }
 

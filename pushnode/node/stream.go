@@ -13,6 +13,7 @@ import (
 
 	"pushcluster/shared/push"
 	"pushcluster/shared/serve"
+	"pushcluster/shared/telemetry"
 )
 
 const (
@@ -46,8 +47,8 @@ func newStreams(prom prometheus.Registerer) *streams {
 		upgrader: websocket.Upgrader{ReadBufferSize: 64 << 10, WriteBufferSize: 4 << 10,
 			CheckOrigin: func(*http.Request) bool { return true }}, // the signature decides
 		open: f.NewGauge(prometheus.GaugeOpts{Name: "pushnode_streams", Help: "Open streams of Dispatches."}),
-		batches: f.NewCounterVec(prometheus.CounterOpts{Name: "pushnode_batches_total",
-			Help: "Batches of entries that Dispatch delivered, by how they came: stream, request."}, []string{"by"}),
+		batches: telemetry.Counters(f, "pushnode_batches_total", "Batches of entries that Dispatch delivered, by how they came: stream, request.",
+			"by", byStream, byRequest),
 		all: make(map[*websocket.Conn]struct{}),
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"pushcluster/shared/telemetry"
 )
 
 // A source is where an answer came from.
@@ -39,13 +41,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			[]string{"outcome"}), // ok, expired, invalid, unavailable, no_answer
 		retries: f.NewCounter(prometheus.CounterOpts{
 			Name: "pushnode_auth_retries_total", Help: "Requests to Auth that were sent twice because the connection failed."}),
-		requests: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "pushnode_auth_requests_total", Help: "Requests to Auth about tokens, by form."},
-			[]string{"form"}), // single, batch, refused (a batch that Auth did not take: its tokens were asked about singly)
+		requests: telemetry.Counters(f, "pushnode_auth_requests_total", "Requests to Auth about tokens, by form.",
+			"form", "single", "batch", "refused"), // refused: a batch that Auth did not take; its tokens were asked about singly
 	}
 	m.good = m.seconds.WithLabelValues(outcome(nil))
 	m.cached = m.answers.WithLabelValues(outcome(nil), string(fromCache))
 	m.fresh = m.answers.WithLabelValues(outcome(nil), string(fromAuth))
+	for _, err := range []error{ErrExpired, ErrInvalid, ErrUnavailable} { // from 0, as telemetry.Counters has it
+		m.answers.WithLabelValues(outcome(err), string(fromAuth))
+	}
 	return m
 }
 

@@ -3,6 +3,8 @@ package nodeclient
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"pushcluster/shared/telemetry"
 )
 
 // What happened to streams.
@@ -19,6 +21,6 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	return &metrics{streams: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
-		Name: "dispatch_node_streams_total", Help: "What happened to streams to nodes, by event."}, []string{"event"})}
+	return &metrics{streams: telemetry.Counters(promauto.With(reg), "dispatch_node_streams_total", "What happened to streams to nodes, by event.",
+		"event", streamOpened, streamRefused, streamFailed, streamBroken, streamLate)}
 }

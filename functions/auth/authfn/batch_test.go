@@ -140,7 +140,9 @@ func TestVerifyBatchWaitsForNothing(t *testing.T) {
 		t.Errorf("answered %s, want nothing and an identity", body)
 	}
 	want := "# TYPE auth_verifications_total counter\n# HELP auth_verifications_total Tokens that were judged, by result.\n" +
-		"auth_verifications_total{result=\"ok\"} 1\n"
+		"auth_verifications_total{result=\"expired\"} 0\n" + "auth_verifications_total{result=\"invalid\"} 0\n" +
+		"auth_verifications_total{result=\"ok\"} 1\n" +
+		"auth_verifications_total{result=\"revoked\"} 0\n" + "auth_verifications_total{result=\"unavailable\"} 0\n"
 	if err := testutil.GatherAndCompare(a.reg, strings.NewReader(want), "auth_verifications_total"); err != nil {
 		t.Error(err)
 	}

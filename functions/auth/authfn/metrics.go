@@ -3,6 +3,8 @@ package authfn
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"pushcluster/shared/telemetry"
 )
 
 type metrics struct {
@@ -16,15 +18,12 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg) // nil reg: metrics work but are not registered
 	m := &metrics{
-		verifications: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "auth_verifications_total", Help: "Tokens that were judged, by result."},
-			[]string{"result"}), // ok, expired, invalid, revoked, unavailable
-		mints: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "auth_mints_total", Help: "Requests for a token, by outcome."},
-			[]string{"outcome"}), // minted, rejected, unauthorized, no_key, failed
-		lists: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "auth_revocation_reads_total", Help: "Reads of what is revoked, by outcome."},
-			[]string{"outcome"}), // ok, failed
+		verifications: telemetry.Counters(f, "auth_verifications_total", "Tokens that were judged, by result.",
+			"result", resultOK, "expired", "invalid", "revoked", "unavailable"),
+		mints: telemetry.Counters(f, "auth_mints_total", "Requests for a token, by outcome.",
+			"outcome", "minted", "rejected", "unauthorized", "no_key", "failed"),
+		lists: telemetry.Counters(f, "auth_revocation_reads_total", "Reads of what is revoked, by outcome.",
+			"outcome", "ok", "failed"),
 		revoked: f.NewGauge(prometheus.GaugeOpts{
 			Name: "auth_revocations", Help: "How many users and tokens are revoked, as last read."}),
 	}

@@ -18,6 +18,13 @@ const (
 	limitOfKey    = "key"
 )
 
+// What became of a request that has a limit.
+const (
+	limitPassed   = "passed"
+	limitRefused  = "refused"
+	limitUnjudged = "unjudged" // Redis is away, and it passes
+)
+
 // admit reports whether a webhook of src may come in, from where it comes and as
 // often as it comes; if not, r is answered. Nothing of its body is read before.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request, src *source.Source) bool {
@@ -50,17 +57,17 @@ func (h *Handler) within(w http.ResponseWriter, r *http.Request, of, name string
 		h.limits.Note(h.log, err)
 	}
 	if err != nil {
-		h.metrics.limits.WithLabelValues(of, "unjudged").Inc()
+		h.metrics.limits.WithLabelValues(of, limitUnjudged).Inc()
 		return nil
 	}
 	policy, left := limit.Headers(rates, v)
 	w.Header().Set("RateLimit-Policy", policy)
 	w.Header().Set("RateLimit", left)
 	if v.Passes {
-		h.metrics.limits.WithLabelValues(of, "passed").Inc()
+		h.metrics.limits.WithLabelValues(of, limitPassed).Inc()
 		return nil
 	}
-	h.metrics.limits.WithLabelValues(of, "refused").Inc()
+	h.metrics.limits.WithLabelValues(of, limitRefused).Inc()
 	w.Header().Set("Retry-After", strconv.Itoa(limit.RetryAfter(v)))
 	return push.NewProblem(push.CodeTooManyRequests, "more requests than the %s %q may send; RateLimit-Policy says how many", of, name)
 }

@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"pushcluster/shared/push"
+	"pushcluster/shared/telemetry"
 )
 
 type metrics struct {
@@ -24,19 +25,17 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	return &metrics{
-		messages: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "collect_messages_total",
-			Help: "Messages by outcome: accepted, repeated, or the code of the problem."},
-			[]string{"outcome"}),
+	m := &metrics{
+		messages: telemetry.Counters(f, "collect_messages_total",
+			"Messages by outcome: accepted, repeated, or the code of the problem.",
+			"outcome", "accepted", "repeated"),
 		refused: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_requests_refused_total",
 			Help: "Requests refused as a whole, by the code of the problem."},
 			[]string{"code"}),
-		outbox: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "collect_outbox_total",
-			Help: "Messages for the outbox, by reason: scheduled, unconfirmed, behind, unknown, break; failed counts those it did not take."},
-			[]string{"reason"}),
+		outbox: telemetry.Counters(f, "collect_outbox_total",
+			"Messages for the outbox, by reason: scheduled, unconfirmed, behind, unknown, break; failed counts those it did not take.",
+			"reason", reasonScheduled, reasonUnconfirmed, reasonBehind, reasonUnknown, reasonBreak, reasonFailed),
 		orders: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "collect_orders_total",
 			Help: "Questions and orders about messages and users that were carried out, by kind; refused ones count as requests refused."},
@@ -70,6 +69,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "collect_handoff_seconds", Help: "Time to hand messages to Dispatch, confirmed or not.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}),
 	}
+	for _, of := range []string{limitOfSource, limitOfKey} {
+		for _, outcome := range []string{limitPassed, limitRefused, limitUnjudged} {
+			m.limits.WithLabelValues(of, outcome) // from 0, as telemetry.Counters has it
+		}
+	}
+	return m
 }
 
 // message counts a message that was refused with code, one of push.Codes.

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"pushcluster/functions/collect/rule"
+	"pushcluster/shared/telemetry"
 )
 
 // Config tunes a [File].
@@ -233,9 +234,8 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	return &metrics{
-		loads: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "collect_sources_loads_total", Help: "New versions of the file of sources, by result: good, broken."},
-			[]string{"result"}),
+		loads: telemetry.Counters(f, "collect_sources_loads_total", "New versions of the file of sources, by result: good, broken.",
+			"result", "good", "broken"),
 		broken: f.NewGauge(prometheus.GaugeOpts{
 			Name: "collect_sources_broken", Help: "1 while the file of sources is wrong and the last good version stands in."}),
 		sources: f.NewGauge(prometheus.GaugeOpts{

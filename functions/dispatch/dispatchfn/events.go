@@ -67,12 +67,12 @@ func (b *queueBatch) dispatch(ctx context.Context, h *Handler, again bool, errs 
 func (h *Handler) RunSchedule(ctx context.Context) error {
 	outbox := h.emptyOutbox(ctx)
 	if outbox != nil {
-		h.metrics.sweeps.WithLabelValues("outbox").Inc()
+		h.metrics.sweeps.WithLabelValues(kindOutbox).Inc()
 		outbox = fmt.Errorf("work through the outbox: %w", outbox)
 	}
 	swept := h.sweepStore(ctx)
 	if swept != nil {
-		h.metrics.sweeps.WithLabelValues("store").Inc()
+		h.metrics.sweeps.WithLabelValues(kindStore).Inc()
 		swept = fmt.Errorf("sweep the store: %w", swept)
 	}
 	return errors.Join(outbox, swept)

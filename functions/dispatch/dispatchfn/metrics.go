@@ -3,6 +3,8 @@ package dispatchfn
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"pushcluster/shared/telemetry"
 )
 
 // What became of a message.
@@ -51,6 +53,12 @@ const (
 	outboxMissing   = "missing" // its message is no longer in the store
 )
 
+// What failed that is done now and then.
+const (
+	kindOutbox = "outbox"
+	kindStore  = "store"
+)
+
 type metrics struct {
 	messages *prometheus.CounterVec
 	repeats  *prometheus.CounterVec
@@ -82,21 +90,26 @@ func (m *metrics) request(result string) {
 // the values of one of the lists above.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
-	counter := func(name, help, label string) *prometheus.CounterVec {
-		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
-	}
 	m := &metrics{
-		messages: counter("dispatch_messages_total", "Messages handed off, by outcome.", "outcome"),
-		repeats:  counter("dispatch_repeats_total", "Places that messages had before, by who knew.", "by"),
-		again:    counter("dispatch_appended_again_total", "Places that messages were given anew, by reason.", "reason"),
-		requests: counter("dispatch_node_requests_total", "Requests to nodes, questions included, by result.", "result"),
-		unpushed: counter("dispatch_entries_not_pushed_total", "Entries not pushed to a node with a route, by reason; it finds them in log or inbox.", "reason"),
-		routes:   counter("dispatch_routes_removed_total", "Stale routes removed, by reason.", "reason"),
-		outbox:   counter("dispatch_outbox_total", "Outbox entries looked at, by outcome.", "outcome"),
-		sweeps:   counter("dispatch_sweep_errors_total", "Looks at the outbox and sweeps of the store that failed, by kind.", "kind"),
-		swept:    f.NewCounter(prometheus.CounterOpts{Name: "dispatch_swept_total", Help: "Records that had outlived their time and were removed."}),
-		entries:  f.NewCounter(prometheus.CounterOpts{Name: "dispatch_entries_pushed_total", Help: "Entries that nodes took."}),
-		panics:   f.NewCounter(prometheus.CounterOpts{Name: "dispatch_panics_total", Help: "Panics of what runs beside requests: batches of several, and parts of any."}),
+		messages: telemetry.Counters(f, "dispatch_messages_total", "Messages handed off, by outcome.",
+			"outcome", outcomeConfirmed, outcomeExpired, outcomeInvalid, outcomeFailed),
+		repeats: telemetry.Counters(f, "dispatch_repeats_total", "Places that messages had before, by who knew.",
+			"by", repeatLog, repeatInbox),
+		again: telemetry.Counters(f, "dispatch_appended_again_total", "Places that messages were given anew, by reason.",
+			"reason", againTerm, againLoss, againTaken),
+		requests: telemetry.Counters(f, "dispatch_node_requests_total", "Requests to nodes, questions included, by result.",
+			"result", pushOK, pushTimeout, pushUnreachable, pushOtherNode, pushRefused, pushBadAnswer),
+		unpushed: telemetry.Counters(f, "dispatch_entries_not_pushed_total", "Entries not pushed to a node with a route, by reason; it finds them in log or inbox.",
+			"reason", pushNoLease, pushPanic, pushNoAnswer, pushSkipped, pushTimeout, pushUnreachable, pushOtherNode, pushRefused, pushBadAnswer, pushUnknown),
+		routes: telemetry.Counters(f, "dispatch_routes_removed_total", "Stale routes removed, by reason.",
+			"reason", pushUnknown, pushOtherNode),
+		outbox: telemetry.Counters(f, "dispatch_outbox_total", "Outbox entries looked at, by outcome.",
+			"outcome", outboxConfirmed, outboxRetry, outboxHeld, outboxExpired, outboxParked, outboxMissing),
+		sweeps: telemetry.Counters(f, "dispatch_sweep_errors_total", "Looks at the outbox and sweeps of the store that failed, by kind.",
+			"kind", kindOutbox, kindStore),
+		swept:   f.NewCounter(prometheus.CounterOpts{Name: "dispatch_swept_total", Help: "Records that had outlived their time and were removed."}),
+		entries: f.NewCounter(prometheus.CounterOpts{Name: "dispatch_entries_pushed_total", Help: "Entries that nodes took."}),
+		panics:  f.NewCounter(prometheus.CounterOpts{Name: "dispatch_panics_total", Help: "Panics of what runs beside requests: batches of several, and parts of any."}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{Name: "dispatch_seconds", Help: "Time to dispatch one request.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
 	}

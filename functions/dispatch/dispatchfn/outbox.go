@@ -36,11 +36,11 @@ func (h *Handler) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-beat.C:
 			if err := h.emptyOutbox(ctx); ctx.Err() == nil {
-				h.looked("outbox", &h.outbox, err)
+				h.looked(kindOutbox, &h.outbox, err)
 			}
 		case <-sweep.C:
 			if err := h.sweepStore(ctx); ctx.Err() == nil {
-				h.looked("store", &h.swept, err)
+				h.looked(kindStore, &h.swept, err)
 			}
 		}
 	}
