@@ -36,22 +36,23 @@ import (
 
 // A Config is what the environment says.
 type Config struct {
-	Listen         string        `env:"LISTEN" envDefault:":8711" help:"address of the public port: WebSocket, /healthz, /readyz"`
-	InternalListen string        `env:"INTERNAL_LISTEN" envDefault:":8811" help:"address of the internal port: node API, /metrics, pprof; never behind the public balancer"`
-	NodeAddr       string        `env:"NODE_ADDR" help:"host[:port] of the internal port as others reach it; default: ECS metadata, else a private address of this machine"`
-	ECSMetadata    string        `env:"ECS_CONTAINER_METADATA_URI_V4" help:"set by ECS: where a task learns its address"`
-	AuthURL        string        `env:"AUTH_URL,required" help:"base URL of Auth: http[s]://host:port, or lambda://function"`
-	RedisURL       string        `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
-	DispatchRPCURL string        `env:"DISPATCH_RPC_URL" help:"base URL of Dispatch, http[s]://host:port; with a SQLite store cursors are written through it"`
-	StoreURL       string        `env:"STORE_URL,required" secret:"true" help:"mongodb://… or sqlite:FILE"`
-	SigningSecrets secret.List   `env:"SIGNING_SECRETS,required" help:"secrets of requests between our services, newest first, separated by commas"`
-	Origins        node.Origins  `env:"ORIGINS" help:"page origins that may connect besides the node's own host, as https://shop.example, separated by commas; * for all"`
-	DrainTime      time.Duration `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after SIGTERM, at most 1h"`
-	PingInterval   time.Duration `env:"PING_INTERVAL" envDefault:"25s" help:"time between pings to a client, 1s to 1h"`
-	Sockets        node.Sockets  `env:"SOCKETS" help:"who reads the sockets: epoll (event loops; Linux) or goroutine (one each); default: epoll where there is one"`
-	MaxConnections int           `env:"MAX_CONNECTIONS" envDefault:"0" help:"connections this node takes; 0: no limit"`
-	EMFInterval    time.Duration `env:"EMF_INTERVAL" envDefault:"0s" help:"time between lines of figures for CloudWatch in the log, for scaling and alarms on AWS, 1s to 1h; 0: none"`
-	LogLevel       slog.Level    `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	Listen         string              `env:"LISTEN" envDefault:":8711" help:"address of the public port: WebSocket, /healthz, /readyz"`
+	InternalListen string              `env:"INTERNAL_LISTEN" envDefault:":8811" help:"address of the internal port: node API, /metrics, pprof; never behind the public balancer"`
+	NodeAddr       string              `env:"NODE_ADDR" help:"host[:port] of the internal port as others reach it; default: ECS metadata, else a private address of this machine"`
+	ECSMetadata    string              `env:"ECS_CONTAINER_METADATA_URI_V4" help:"set by ECS: where a task learns its address"`
+	AuthURL        string              `env:"AUTH_URL,required" help:"base URL of Auth: http[s]://host:port, or lambda://function"`
+	RedisURL       string              `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
+	DispatchRPCURL string              `env:"DISPATCH_RPC_URL" help:"base URL of Dispatch, http[s]://host:port; with a SQLite store cursors are written through it"`
+	StoreURL       string              `env:"STORE_URL,required" secret:"true" help:"mongodb://… or sqlite:FILE"`
+	SigningSecrets secret.List         `env:"SIGNING_SECRETS,required" help:"secrets of requests between our services, newest first, separated by commas"`
+	Origins        node.Origins        `env:"ORIGINS" help:"page origins that may connect besides the node's own host, as https://shop.example, separated by commas; * for all"`
+	DrainTime      time.Duration       `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after SIGTERM, at most 1h"`
+	PingInterval   time.Duration       `env:"PING_INTERVAL" envDefault:"25s" help:"time between pings to a client, 1s to 1h"`
+	Sockets        node.Sockets        `env:"SOCKETS" help:"who reads the sockets: epoll (event loops; Linux) or goroutine (one each); default: epoll where there is one"`
+	MaxConnections int                 `env:"MAX_CONNECTIONS" envDefault:"0" help:"connections this node takes; 0: no limit"`
+	EMFInterval    time.Duration       `env:"EMF_INTERVAL" envDefault:"0s" help:"time between lines of figures for CloudWatch in the log, for scaling and alarms on AWS, 1s to 1h; 0: none"`
+	EMFNamespace   telemetry.Namespace `env:"EMF_NAMESPACE" envDefault:"pushcluster" help:"CloudWatch namespace of the figures in the log, of its own for each cluster of an account"`
+	LogLevel       slog.Level          `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 }
 
 // Check returns what is wrong with c as a whole.
@@ -171,7 +172,7 @@ func writeFigures(ctx context.Context, cfg Config, stderr io.Writer, log *slog.L
 	if cfg.EMFInterval <= 0 {
 		return func() {}
 	}
-	emf := telemetry.NewEMF(stderr, "pushnode", prom, log, "pushnode_connections", "pushnode_lease_events_total/event",
+	emf := telemetry.NewEMF(stderr, cfg.EMFNamespace, "pushnode", prom, log, "pushnode_connections", "pushnode_lease_events_total/event",
 		"pushnode_connections_closed_total/reason", "pushnode_dropped_total/reason", "serve_panics_total")
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup

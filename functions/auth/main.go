@@ -26,16 +26,17 @@ import (
 
 // Config is Auth's environment.
 type Config struct {
-	Listen         string      `env:"LISTEN" envDefault:":8701" help:"address of the public port: the API, /healthz, /readyz"`
-	InternalListen string      `env:"INTERNAL_LISTEN" envDefault:":8801" help:"address of the internal port: /metrics, profiles"`
-	LogLevel       slog.Level  `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
-	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
-	APIKeys        secret.Keys `env:"API_KEYS" help:"name:secret,… of who may mint tokens; none: nobody may"`
-	StoreURL       string      `env:"STORE_URL" secret:"true" help:"where revocations are kept: mongodb://… or sqlite:FILE; empty: no token is ever revoked"`
-	TokenKeys      token.Keys  `env:"TOKEN_KEYS" help:"kid:alg:key,… newest first; alg HS256…, RS256…, ES256… or EdDSA; key a secret (32 bytes or more, or base64:…), or PEM with \\n, or base64 DER; the first that can sign mints"`
-	JWKSURL        string      `env:"JWKS_URL" help:"where more public keys are fetched from"`
-	TokenIssuer    string      `env:"TOKEN_ISSUER" help:"what a token's iss must be; empty: anything"`
-	TokenAudience  string      `env:"TOKEN_AUDIENCE" help:"what a token's aud must be or hold; empty: anything"`
+	Listen         string              `env:"LISTEN" envDefault:":8701" help:"address of the public port: the API, /healthz, /readyz"`
+	InternalListen string              `env:"INTERNAL_LISTEN" envDefault:":8801" help:"address of the internal port: /metrics, profiles"`
+	LogLevel       slog.Level          `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
+	SigningSecrets secret.List         `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
+	APIKeys        secret.Keys         `env:"API_KEYS" help:"name:secret,… of who may mint tokens; none: nobody may"`
+	StoreURL       string              `env:"STORE_URL" secret:"true" help:"where revocations are kept: mongodb://… or sqlite:FILE; empty: no token is ever revoked"`
+	TokenKeys      token.Keys          `env:"TOKEN_KEYS" help:"kid:alg:key,… newest first; alg HS256…, RS256…, ES256… or EdDSA; key a secret (32 bytes or more, or base64:…), or PEM with \\n, or base64 DER; the first that can sign mints"`
+	JWKSURL        string              `env:"JWKS_URL" help:"where more public keys are fetched from"`
+	TokenIssuer    string              `env:"TOKEN_ISSUER" help:"what a token's iss must be; empty: anything"`
+	TokenAudience  string              `env:"TOKEN_AUDIENCE" help:"what a token's aud must be or hold; empty: anything"`
+	EMFNamespace   telemetry.Namespace `env:"EMF_NAMESPACE" envDefault:"pushcluster" help:"CloudWatch namespace of the figures in the log, of its own for each cluster of an account"`
 }
 
 // Check returns what is wrong with c as a whole.
@@ -96,7 +97,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 		return err
 	}
 	public := serve.Wrap("public", auth, log, reg)
-	emf := telemetry.NewEMF(stderr, "auth", reg, log, "auth_verifications_total/result", "auth_mints_total/outcome", "serve_panics_total")
+	emf := telemetry.NewEMF(stderr, cfg.EMFNamespace, "auth", reg, log, "auth_verifications_total/result", "auth_mints_total/outcome", "serve_panics_total")
 	return serve.Start(ctx, log, serve.Events{HTTP: public, Auth: auth, After: emf.Flush},
 		serve.Server{Name: "public", Env: "LISTEN", Addr: cfg.Listen, Handler: public},
 		serve.Server{Name: "internal", Env: "INTERNAL_LISTEN", Addr: cfg.InternalListen,

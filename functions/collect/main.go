@@ -30,19 +30,20 @@ import (
 
 // Config is Collect's environment.
 type Config struct {
-	Listen         string           `env:"LISTEN" envDefault:":8702" help:"address of the public port: the API, /healthz, /readyz"`
-	InternalListen string           `env:"INTERNAL_LISTEN" envDefault:":8802" help:"address of the internal port: /metrics, profiles"`
-	LogLevel       slog.Level       `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
-	StoreURL       string           `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
-	DispatchURL    string           `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http[s]://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
-	DispatchRPCURL string           `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http[s]://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
-	APIKeys        secret.Keys      `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
-	Sources        string           `env:"SOURCES" help:"path of the file that says who may post webhooks and what becomes of them; empty: only those of PUT /v1/sources"`
-	CallbackAllow  []netip.Prefix   `env:"CALLBACK_ALLOW" help:"networks of your own that callbacks of sources may go to, as 10.0.0.0/8,fd00::/8; empty: the Internet alone"`
-	APILimits      limit.Keys       `env:"API_LIMITS" help:"NAME:RATE or NAME:RATE:BURST,… of how often the holder of each API key may ask, as shop:100/s:200; * is every other name; empty: as often as they like"`
-	RedisURL       string           `env:"REDIS_URL" secret:"true" help:"where limits are counted: redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master; empty: each process counts by itself"`
-	TrustedProxies address.Prefixes `env:"TRUSTED_PROXIES" help:"networks of the proxies before this program, whose X-Forwarded-For says where a webhook comes from; empty: none is believed"`
-	SigningSecrets secret.List      `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
+	Listen         string              `env:"LISTEN" envDefault:":8702" help:"address of the public port: the API, /healthz, /readyz"`
+	InternalListen string              `env:"INTERNAL_LISTEN" envDefault:":8802" help:"address of the internal port: /metrics, profiles"`
+	LogLevel       slog.Level          `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
+	StoreURL       string              `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
+	DispatchURL    string              `env:"DISPATCH_URL,required" help:"how messages are handed to Dispatch: http[s]://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"`
+	DispatchRPCURL string              `env:"DISPATCH_RPC_URL" help:"how Dispatch is asked about connections, at once: http[s]://HOST:PORT or lambda://FUNCTION; empty: as DISPATCH_URL, if that is one of these"`
+	APIKeys        secret.Keys         `env:"API_KEYS,required" help:"name:secret,… of who may send; a name may occur again with another secret"`
+	Sources        string              `env:"SOURCES" help:"path of the file that says who may post webhooks and what becomes of them; empty: only those of PUT /v1/sources"`
+	CallbackAllow  []netip.Prefix      `env:"CALLBACK_ALLOW" help:"networks of your own that callbacks of sources may go to, as 10.0.0.0/8,fd00::/8; empty: the Internet alone"`
+	APILimits      limit.Keys          `env:"API_LIMITS" help:"NAME:RATE or NAME:RATE:BURST,… of how often the holder of each API key may ask, as shop:100/s:200; * is every other name; empty: as often as they like"`
+	RedisURL       string              `env:"REDIS_URL" secret:"true" help:"where limits are counted: redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master; empty: each process counts by itself"`
+	TrustedProxies address.Prefixes    `env:"TRUSTED_PROXIES" help:"networks of the proxies before this program, whose X-Forwarded-For says where a webhook comes from; empty: none is believed"`
+	EMFNamespace   telemetry.Namespace `env:"EMF_NAMESPACE" envDefault:"pushcluster" help:"CloudWatch namespace of the figures in the log, of its own for each cluster of an account"`
+	SigningSecrets secret.List         `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 }
 
 // Check returns what is wrong with c as a whole.
@@ -150,7 +151,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	defer poster.Close()
 	callbacks := callback.New(callback.Config{}, st, sources, poster, log, reg)
 	public := serve.Wrap("public", collect, log, reg)
-	emf := telemetry.NewEMF(stderr, "collect", reg, log, "collect_messages_total/outcome", "collect_requests_refused_total",
+	emf := telemetry.NewEMF(stderr, cfg.EMFNamespace, "collect", reg, log, "collect_messages_total/outcome", "collect_requests_refused_total",
 		"collect_outbox_total/reason", "collect_handoff_seconds", "collect_webhooks_total/outcome", "collect_limits_total/outcome", "collect_callbacks_total/outcome", "serve_panics_total")
 	events := serve.Events{HTTP: public, Schedule: callbacks, After: emf.Flush}
 	g, ctx := errgroup.WithContext(ctx)

@@ -25,12 +25,13 @@ import (
 
 // Config is Dispatch's environment.
 type Config struct {
-	Listen         string      `env:"LISTEN" envDefault:":8703" help:"address of the public port: the API, /healthz, /readyz"`
-	InternalListen string      `env:"INTERNAL_LISTEN" envDefault:":8803" help:"address of the internal port: /metrics, profiles"`
-	LogLevel       slog.Level  `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
-	StoreURL       string      `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
-	RedisURL       string      `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
-	SigningSecrets secret.List `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
+	Listen         string              `env:"LISTEN" envDefault:":8703" help:"address of the public port: the API, /healthz, /readyz"`
+	InternalListen string              `env:"INTERNAL_LISTEN" envDefault:":8803" help:"address of the internal port: /metrics, profiles"`
+	LogLevel       slog.Level          `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
+	StoreURL       string              `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
+	RedisURL       string              `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
+	SigningSecrets secret.List         `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
+	EMFNamespace   telemetry.Namespace `env:"EMF_NAMESPACE" envDefault:"pushcluster" help:"CloudWatch namespace of the figures in the log, of its own for each cluster of an account"`
 }
 
 // Check returns what is wrong with c as a whole.
@@ -78,7 +79,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	defer dispatch.Wait()
 	callers := signature.NewVerifier(signature.VerifierConfig{Now: reg.Now}, keys)
 	public := serve.Wrap("public", dispatch.Public(callers), log, prom)
-	emf := telemetry.NewEMF(stderr, "dispatch", prom, log, "dispatch_messages_total/outcome", "dispatch_entries_pushed_total",
+	emf := telemetry.NewEMF(stderr, cfg.EMFNamespace, "dispatch", prom, log, "dispatch_messages_total/outcome", "dispatch_entries_pushed_total",
 		"dispatch_entries_not_pushed_total/reason", "dispatch_outbox_total/outcome", "dispatch_sweep_errors_total", "dispatch_seconds", "dispatch_panics_total", "serve_panics_total")
 	events := serve.Events{HTTP: public, Queue: dispatch, Schedule: dispatch, After: emf.Flush}
 	g, ctx := errgroup.WithContext(ctx)

@@ -151,10 +151,10 @@ func TestTemplateGivesNobodyMore(t *testing.T) {
 	}
 	// Who may do what, as a whole: an action that is new here wants a thought.
 	allowed := map[string][]string{
-		"AuthRole":     {"logs", "secretsmanager", "ec2"},
-		"CollectRole":  {"logs", "secretsmanager", "sqs:SendMessage", "sqs:GetQueueUrl", "lambda:InvokeFunction", "ec2"},
-		"DispatchRole": {"logs", "secretsmanager", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "ec2"},
-		"NodeRole":     {"secretsmanager", "lambda:InvokeFunction"},
+		"AuthRole":     {"logs", "secretsmanager", "kms:Decrypt", "ec2"},
+		"CollectRole":  {"logs", "secretsmanager", "kms:Decrypt", "sqs:SendMessage", "sqs:GetQueueUrl", "lambda:InvokeFunction", "ec2"},
+		"DispatchRole": {"logs", "secretsmanager", "kms:Decrypt", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "ec2"},
+		"NodeRole":     {"secretsmanager", "kms:Decrypt", "lambda:InvokeFunction"},
 	}
 	for _, s := range tpl.statements(t) {
 		for _, a := range s.actions {
@@ -400,6 +400,71 @@ func TestTemplateSourceSecretArns(t *testing.T) {
 	}
 }
 
+// TestTemplateSecretKeys shows that who reads secrets may decrypt those that were
+// encrypted with keys of the operator's, through Secrets Manager alone.
+func TestTemplateSecretKeys(t *testing.T) {
+	const arn = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+	tpl := readTemplate(t)
+	want := `{"Fn::If":["HasSecretKeys",{"Action":"kms:Decrypt","Condition":{"StringLike":{"kms:ViaService":"secretsmanager.*.amazonaws.com*"}},` +
+		`"Effect":"Allow","Resource":{"Fn::Split":[",",{"Ref":"SecretKeyArns"}]},"Sid":"SecretKeys"},{"Ref":"AWS::NoValue"}]}`
+	for name, role := range tpl.of("AWS::IAM::Role") {
+		policies := show(role.Properties["Policies"])
+		if reads := strings.Contains(policies, "secretsmanager:GetSecretValue"); reads != strings.Contains(policies, want) {
+			t.Errorf("%s reads secrets: %v; what it may decrypt is in %s, want %s", name, reads, policies, want)
+		}
+	}
+	pattern := allowed(t, "SecretKeyArns")
+	for arns, good := range map[string]bool{
+		"": true, arn: true, arn + "," + arn: true,
+		arn + ", " + arn: false, arn + ",": false, "*": false,
+		"arn:aws:kms:eu-west-1:123456789012:key/*": false, "arn:aws:kms:eu-west-1:123456789012:alias/push": false,
+	} {
+		if got := pattern.MatchString(arns); got != good {
+			t.Errorf("%q is taken: %v, want %v", arns, got, good)
+		}
+	}
+}
+
+// TestTemplateTokens shows that Auth is told whose tokens count.
+func TestTemplateTokens(t *testing.T) {
+	env := show(readTemplate(t).Resources["AuthFunction"].Properties["Environment"])
+	for name, parameter := range map[string]string{"JWKS_URL": "JwksUrl", "TOKEN_ISSUER": "TokenIssuer", "TOKEN_AUDIENCE": "TokenAudience"} {
+		if !strings.Contains(env, fmt.Sprintf(`%q:{"Ref":%q}`, name, parameter)) {
+			t.Errorf("%s is not what %s says: %s", name, parameter, env)
+		}
+	}
+	pattern := allowed(t, "JwksUrl")
+	for url, good := range map[string]bool{"": true, "https://login.example/keys": true, "http://login.example/keys": false, "login.example": false} {
+		if got := pattern.MatchString(url); got != good {
+			t.Errorf("%q is taken: %v, want %v", url, got, good)
+		}
+	}
+}
+
+// TestTemplateFigures shows that what a stack writes is what its alarm, its scaling
+// and its dashboard read, and that no other stack's figures are among it.
+func TestTemplateFigures(t *testing.T) {
+	const own = `{"Fn::Sub":"pushcluster/${AWS::StackName}"}`
+	tpl := readTemplate(t)
+	for name, f := range tpl.of("AWS::Lambda::Function") {
+		if env := show(f.Properties["Environment"]); !strings.Contains(env, `"EMF_NAMESPACE":`+own) {
+			t.Errorf("%s does not write to %s: %s", name, own, env)
+		}
+	}
+	if env := show(tpl.Resources["NodeTask"].Properties["ContainerDefinitions"]); !strings.Contains(env, `{"Name":"EMF_NAMESPACE","Value":`+own+`}`) {
+		t.Errorf("nodes do not write to %s: %s", own, env)
+	}
+	for _, reader := range []string{"LeaseAlarm", "NodeScalingPolicy"} {
+		if got := show(tpl.Resources[reader].Properties); !strings.Contains(got, `"Namespace":`+own) {
+			t.Errorf("%s does not read from %s: %s", reader, own, got)
+		}
+	}
+	body := show(tpl.Resources["Dashboard"].Properties["DashboardBody"])
+	if all, ours := strings.Count(body, `[\"pushcluster`), strings.Count(body, `[\"pushcluster/${AWS::StackName}\", `); all != ours || ours == 0 {
+		t.Errorf("of %d figures on the dashboard %d are of this stack", all, ours)
+	}
+}
+
 func TestTemplateAlarms(t *testing.T) {
 	tpl := readTemplate(t)
 	want := map[string]string{ // metric and what it is of
@@ -408,7 +473,7 @@ func TestTemplateAlarms(t *testing.T) {
 		"Duration DispatchFunction":                                  "AWS/Lambda",
 		"ApproximateNumberOfMessagesVisible DispatchDeadLetterQueue": "AWS/SQS",
 		"ApproximateAgeOfOldestMessage DispatchQueue":                "AWS/SQS",
-		"pushnode_lease_events_total_lost pushnode":                  "pushcluster",
+		"pushnode_lease_events_total_lost pushnode":                  "map[Fn::Sub:pushcluster/${AWS::StackName}]",
 		"UnHealthyHostCount NodeTargets":                             "AWS/ApplicationELB",
 	}
 	got := make(map[string]string)

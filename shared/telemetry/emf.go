@@ -3,9 +3,11 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,25 +22,55 @@ import (
 // AWS needs a figure, this is how it gets there. Each figure is a metric that is
 // paid for, so only those that are named go out.
 type EMF struct {
-	w       io.Writer
-	reg     prometheus.Gatherer
-	log     *slog.Logger
-	program string
-	figures map[string]string // family to the label that divides it; empty: none
+	w         io.Writer
+	reg       prometheus.Gatherer
+	log       *slog.Logger
+	namespace Namespace
+	program   string
+	figures   map[string]string // family to the label that divides it; empty: none
 
 	mu   sync.Mutex // guards what follows
 	last map[string]float64
 }
 
-// emfNamespace is the CloudWatch namespace of all our metrics.
-const emfNamespace = "pushcluster"
+// directiveMost is how many metrics CloudWatch takes from one directive; it drops
+// the whole line where one has more (embedded metric format specification,
+// MetricDirective).
+const directiveMost = 100
 
-// NewEMF returns a writer to w of figures of reg, with the dimension program. A
-// figure is the name of a metric, of which all series are added up, or
+// A Namespace is what CloudWatch keeps metrics under. Clusters that share an
+// account and a region want one each: else alarms and scaling rules of one see the
+// figures of all.
+type Namespace string
+
+// UnmarshalText reads a namespace by CloudWatch's rules: 1 to 255 letters, digits,
+// spaces and .-_/#: of ASCII, of which it begins with no colon, and with AWS/ only
+// those of AWS itself do.
+func (n *Namespace) UnmarshalText(text []byte) error {
+	const signs = " .-_/#:"
+	switch s := string(text); {
+	case s == "" || len(s) > 255:
+		return fmt.Errorf("it has %d characters; CloudWatch takes 1 to 255", len(s))
+	case strings.HasPrefix(s, ":") || strings.HasPrefix(s, "AWS/"):
+		return fmt.Errorf("it begins with %q, which CloudWatch does not take", s[:1+strings.IndexAny(s, ":/")])
+	default:
+		for i, c := range text {
+			letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+			if !letter && (c < '0' || c > '9') && strings.IndexByte(signs, c) < 0 {
+				return fmt.Errorf("character %d is none of the letters, digits, spaces and .-_/#: that CloudWatch takes", i+1)
+			}
+		}
+		*n = Namespace(s)
+		return nil
+	}
+}
+
+// NewEMF returns a writer to w of figures of reg, in a namespace and with the
+// dimension program. A figure is the name of a metric, of which all series are added up, or
 // "name/label", which gives one metric for each of the label's values. It
 // writes nothing until Flush.
-func NewEMF(w io.Writer, program string, reg prometheus.Gatherer, log *slog.Logger, figures ...string) *EMF {
-	e := &EMF{w: w, reg: reg, log: log, program: program, figures: make(map[string]string), last: make(map[string]float64)}
+func NewEMF(w io.Writer, namespace Namespace, program string, reg prometheus.Gatherer, log *slog.Logger, figures ...string) *EMF {
+	e := &EMF{w: w, reg: reg, log: log, namespace: namespace, program: program, figures: make(map[string]string), last: make(map[string]float64)}
 	for _, f := range figures {
 		name, label, _ := strings.Cut(f, "/")
 		e.figures[name] = label
@@ -118,11 +150,11 @@ func (e *EMF) write(values map[string]float64) {
 		Unit string `json:",omitempty"`
 	}
 	type directive struct {
-		Namespace  string
+		Namespace  Namespace
 		Dimensions [][]string
 		Metrics    []metric
 	}
-	d := directive{Namespace: emfNamespace, Dimensions: [][]string{{"program"}}}
+	var metrics []metric
 	line := map[string]any{"program": e.program}
 	for name, value := range values {
 		if math.IsNaN(value) || math.IsInf(value, 0) {
@@ -132,10 +164,14 @@ func (e *EMF) write(values map[string]float64) {
 		if strings.HasSuffix(name, "_seconds_sum") {
 			unit = "Seconds"
 		}
-		d.Metrics = append(d.Metrics, metric{name, unit})
+		metrics = append(metrics, metric{name, unit})
 		line[name] = value
 	}
-	line["_aws"] = map[string]any{"Timestamp": time.Now().UnixMilli(), "CloudWatchMetrics": []directive{d}}
+	var directives []directive
+	for some := range slices.Chunk(metrics, directiveMost) {
+		directives = append(directives, directive{e.namespace, [][]string{{"program"}}, some})
+	}
+	line["_aws"] = map[string]any{"Timestamp": time.Now().UnixMilli(), "CloudWatchMetrics": directives}
 	raw, err := json.Marshal(line)
 	if err != nil {
 		e.log.Warn("metrics could not be written", "err", err)
