@@ -5,6 +5,7 @@ GO ?= go
 STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 JS := localstack/e2e/js
+PYTHON := localstack/e2e/python
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint bench bench-collect bench-node bench-scale bench-peers bench-cluster chaos fuzz build clean
@@ -19,13 +20,15 @@ run: ## the whole system on this machine: page at http://127.0.0.1:8700
 	@exec bin/localstack
 
 # -race needs a C compiler. A test that wants something this machine lacks
-# (redis-server, node, chromium) skips, which go test shows with -v alone, so the
+# (redis-server, node, python3, chromium) skips, which go test shows with -v alone, so the
 # first lines say what is there; with CI=true it fails.
-test: $(JS)/node_modules/.package-lock.json ## every test, with the race detector
+test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done ## every test, with the race detector
 	@if command -v redis-server >/dev/null; then echo "redis: $$(redis-server --version)"; \
 		else echo "redis: miniredis, for no redis-server is on PATH"; fi
 	@if command -v node >/dev/null; then echo "node: $$(node --version)"; \
 		else echo "node: none on PATH, so TestJavaScriptSDK is skipped"; fi
+	@if [ -e $(PYTHON)/.venv/.done ]; then echo "python: $$($(PYTHON)/.venv/bin/python --version)"; \
+		else echo "python: no 3.11 or newer with venv, so TestPythonSDK is skipped"; fi
 	@c=$$(command -v chromium || command -v chromium-browser || command -v google-chrome); \
 		echo "chromium: $${c:-none on PATH, so TestPage and TestPageReload are skipped}"
 	$(GO) test -race -timeout 20m ./...
@@ -98,13 +101,20 @@ build: ## the programs, to bin/
 	$(GO) build -trimpath -o bin/localstack ./localstack
 
 clean: ## remove what was built; .local/, with its messages and keys, stays
-	rm -rf bin $(JS)/node_modules
+	rm -rf bin $(JS)/node_modules $(PYTHON)/.venv
 
 # The JavaScript SDK for its test. The file is npm's own note of what it
 # installed, so this runs again when the lock file is newer.
 $(JS)/node_modules/.package-lock.json: $(JS)/package-lock.json
 	@if command -v npm >/dev/null; then cd $(JS) && npm ci --ignore-scripts --no-progress; \
 		else echo "npm: none, so the test of the JavaScript SDK is skipped"; fi
+
+# The Python SDK for its test. The file is made last, so this runs again when the
+# requirements are newer, or when it was broken off.
+$(PYTHON)/.venv/.done: $(PYTHON)/requirements.txt
+	@if python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		python3 -m venv --clear $(@D) && $(@D)/bin/pip --quiet --disable-pip-version-check install -r $< && touch $@; \
+		else echo "python3: no 3.11 or newer with venv, so the test of the Python SDK is skipped"; fi
 
 # AWS: what sam build calls, and LocalStack.
 include deploy.mk

@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 )
 
@@ -17,21 +15,5 @@ func TestJavaScriptSDK(t *testing.T) {
 		}
 		t.Skip("skipped: the SDK is not installed; `make test` does it (npm ci in localstack/e2e/js)")
 	}
-	s := start(t)
-	facts, err := s.Facts()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "stack.json")
-	if err := facts.Write(file); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), node, "--test", "--test-reporter=spec", "sdk.test.mjs")
-	cmd.Dir = "js"
-	cmd.Env = append(os.Environ(), "STACK_JSON="+file)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("node --test: %v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+	runSDK(t, "js", node, "--test", "--test-reporter=spec", "sdk.test.mjs")
 }
