@@ -205,6 +205,18 @@ func (b *browser) eval(script string) string {
 	return fmt.Sprint(answer.Result.Value)
 }
 
+// pressEnter presses Enter, which what has the focus hears.
+func (b *browser) pressEnter() {
+	b.t.Helper()
+	for _, kind := range []string{"keyDown", "keyUp"} {
+		key := map[string]any{"type": kind, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+		if kind == "keyDown" {
+			key["text"] = "\r"
+		}
+		b.call("Input.dispatchKeyEvent", key, nil)
+	}
+}
+
 // await returns when condition, a JavaScript expression, is true. It is looked
 // at whenever the page changes.
 func (b *browser) await(condition string) {

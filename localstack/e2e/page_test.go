@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +75,48 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestPageByKeyboard presses buttons that go, or cannot be pressed, meanwhile:
+// the focus stays where it was, or near.
+func TestPageByKeyboard(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.open(s.Page.URL + "/")
+	b.await(connectedTo(1))
+	for _, n := range []string{"1", "2"} {
+		b.await(`!document.getElementById('send').disabled`)
+		b.eval(`document.getElementById('send').focus()`)
+		b.pressEnter()
+		b.await(`document.getElementById('count').textContent === '` + n + `' && !document.getElementById('send').disabled`)
+		if got := b.eval(`document.activeElement.id`); got != "send" {
+			t.Errorf("message %s is sent, and the focus is on %q, want send", n, got)
+		}
+	}
+	b.eval(`document.getElementById('clear').focus()`)
+	b.pressEnter()
+	b.await(`document.getElementById('clear').hidden`)
+	if got := b.eval(`document.activeElement.id`); got != "received-title" {
+		t.Errorf("all is cleared, and the focus is on %q, want received-title", got)
+	}
+}
+
+// TestPageShowsTheNewest sends more than the page keeps.
+func TestPageShowsTheNewest(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.open(s.Page.URL + "/")
+	b.await(connectedTo(1))
+	for _, tt := range []struct{ sent, received, shown int }{{200, 200, 200}, {1, 201, 200}} {
+		postAll(t, s, slices.Repeat([]string{`{"to":{"users":["42"]},"data":1}`}, tt.sent))
+		b.await(fmt.Sprintf(`document.getElementById('count').textContent === '%d'`, tt.received))
+		if got := b.eval(`document.querySelectorAll('.message').length`); got != fmt.Sprint(tt.shown) {
+			t.Errorf("of %d messages %s are shown, want %d", tt.received, got, tt.shown)
+		}
+		if got, want := b.eval(`!document.getElementById('older').hidden`), fmt.Sprint(tt.received > tt.shown); got != want {
+			t.Errorf("of %d messages %d are shown; that this is so is told: %s, want %s", tt.received, tt.shown, got, want)
+		}
+	}
+}
+
 // TestPageReload leaves the page, and comes back as the same device.
 func TestPageReload(t *testing.T) {
 	b := startBrowser(t)
@@ -140,7 +183,7 @@ func TestPageRefused(t *testing.T) {
 }
 
 // TestPageMoreNodes has the stack run with other nodes, and more, while the page
-// is open: it learns of them when its line breaks.
+// is open: it learns of them when its line breaks, and when it goes online.
 func TestPageMoreNodes(t *testing.T) {
 	b := startBrowser(t)
 	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
@@ -154,26 +197,40 @@ func TestPageMoreNodes(t *testing.T) {
 	s.Node(0).Kill()
 	b.await(`document.querySelectorAll('#nodes label').length === 2`)
 	b.await(`document.getElementById('state').dataset.state === 'connected'`)
+	b.eval(click("line"))
+	if _, err := s.AddNode(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.eval(click("line"))
+	b.await(`document.querySelectorAll('#nodes label').length === 3`)
 }
 
 // TestPageFits opens the page where there is little room.
 func TestPageFits(t *testing.T) {
 	b := startBrowser(t)
 	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 12 })
+	const (
+		tooWide = `document.documentElement.scrollWidth - document.documentElement.clientWidth`
+		below   = `Math.max(0, document.getElementById('line').offsetTop - document.getElementById('nodes').offsetTop)`
+	)
 	tests := map[string]struct {
 		width, height int
+		user          string
 		fits          string // what must not be above 0, in pixels
 	}{
-		"twelve nodes on a phone":     {390, 844, `document.documentElement.scrollWidth - document.documentElement.clientWidth`},
-		"curl open on a small screen": {1280, 800, `Math.max(0, document.querySelector('.send').getBoundingClientRect().height + 40 - innerHeight)`},
+		"twelve nodes on a phone":     {390, 844, "42", tooWide},
+		"twelve nodes, and a button":  {1400, 900, "42", below},
+		"a long name on a phone":      {390, 844, strings.Repeat("x", 255), tooWide},
+		"curl open on a phone":        {390, 844, "42", `Math.max(0, Math.round(document.querySelector('details').getBoundingClientRect().height - innerHeight / 2))`},
+		"curl open on a small screen": {1280, 800, "42", `Math.max(0, document.querySelector('.send').getBoundingClientRect().height + 40 - innerHeight)`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			b.call("Emulation.setDeviceMetricsOverride",
 				map[string]any{"width": tt.width, "height": tt.height, "deviceScaleFactor": 1, "mobile": tt.width < 500}, nil)
-			b.open(s.Page.URL + "/")
+			b.open(s.Page.URL + "/?user=" + tt.user)
 			b.await(connectedTo(1))
-			b.eval(`document.getElementById('data').value = JSON.stringify('long '.repeat(200))`)
+			b.eval(`document.getElementById('data').value = JSON.stringify('long '.repeat(2000))`)
 			b.eval(`document.getElementById('form').dispatchEvent(new Event('input'))`)
 			b.eval(`document.querySelector('details').open = true`)
 			if got := b.eval(tt.fits); got != "0" {

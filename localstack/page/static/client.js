@@ -24,7 +24,7 @@ export class Client {
   #failures = 0;
   #wanted = false; // whether we are to be connected
   #attempt = 0;    // counts connections; what belongs to an older one is ignored
-  #staleToken = false;
+  #stale = false;  // whether the token, or the nodes, may be others by now
   #commands = connectID;
 
   node = 0; // index of the node to connect to
@@ -48,6 +48,7 @@ export class Client {
   /** disconnect closes the line until connect is called. */
   disconnect() {
     this.#wanted = false;
+    this.#stale = true;
     this.#drop();
     this.onState('offline');
   }
@@ -59,7 +60,7 @@ export class Client {
     let session;
     try {
       // A line that broke may be a stack that has started anew, with other nodes.
-      session = await this.#session(this.#staleToken || this.#failures > 0);
+      session = await this.#session(this.#stale || this.#failures > 0);
     } catch (err) {
       if (attempt !== this.#attempt || !this.#wanted) return;
       if (err.refused) this.#end(err.message);
@@ -67,7 +68,7 @@ export class Client {
       return;
     }
     if (attempt !== this.#attempt || !this.#wanted) return;
-    this.#staleToken = false;
+    this.#stale = false;
     if (session.nodes.length === 0) {
       this.#retry('no node runs');
       return;
@@ -157,7 +158,7 @@ export class Client {
   #refused({ id, error }) {
     if (id !== connectID) return;
     const again = error.code === 109 || error.temporary || error.code < 100;
-    if (error.code === 109) this.#staleToken = true;
+    if (error.code === 109) this.#stale = true;
     this.#drop();
     if (again) this.#retry(error.message);
     else this.#end(error.message);
@@ -177,7 +178,7 @@ export class Client {
   #lost({ code, reason }) {
     if (!this.#wanted) return;
     if (code === 3500 && this.#failures === 0) { // a token of an earlier start of the stack
-      this.#staleToken = true;
+      this.#stale = true;
       return this.#retry(reason);
     }
     if (code >= 3500 && code < 4000 || code >= 4500 && code < 5000 || code === 1009) return this.#end(reason || `code ${code}`);
@@ -195,6 +196,7 @@ export class Client {
 
   #end(why) {
     this.#wanted = false;
+    this.#stale = true;
     this.onState('closed', why);
   }
 

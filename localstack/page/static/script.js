@@ -105,7 +105,10 @@ function showMessage({ channel, offset, data, tags, late }) {
   if (sent.has(own) && !late) part('took').textContent = `${Math.max(1, Math.round(performance.now() - sent.get(own)))} ms from click to here`;
 
   $('messages').prepend(card);
-  while ($('messages').children.length > mostShown) $('messages').lastElementChild.remove();
+  while ($('messages').children.length > mostShown) {
+    $('messages').lastElementChild.remove();
+    $('older').hidden = false;
+  }
   $('count').textContent = String(++received);
   $('empty').hidden = true;
   $('clear').hidden = false;
@@ -133,6 +136,8 @@ $('clear').addEventListener('click', () => {
   $('messages').replaceChildren();
   $('count').textContent = String(received = 0);
   $('empty').hidden = false;
+  $('older').hidden = true;
+  $('received-title').focus(); // the button goes, and whoever uses the keyboard stays here
   $('clear').hidden = true;
 });
 
@@ -185,6 +190,7 @@ $('form').addEventListener('submit', async (event) => {
   }
   sent.set(id, performance.now());
   if (sent.size > mostShown) sent.delete(sent.keys().next().value);
+  const pressed = document.activeElement === $('send');
   $('send').disabled = true;
   try {
     const response = await fetch('messages', {
@@ -197,9 +203,12 @@ $('form').addEventListener('submit', async (event) => {
     answer('The page\'s server does not answer. Is the stack still running?', true);
   } finally {
     $('send').disabled = false;
+    // A button that is disabled loses the focus, and Enter would send no second message.
+    if (pressed && document.activeElement === document.body) $('send').focus();
   }
 });
 
+$('older').textContent = `Only the newest ${mostShown} stay on the page.`;
 const other = user === '7' ? '42' : '7';
 const somebody = Object.assign(document.createElement('a'), { href: `?user=${other}`, target: '_blank', textContent: `as user ${other}` });
 $('footer').append(`User ${user}, device ${device}. Open the page once more `, somebody, ' to be two people.');
