@@ -33,7 +33,7 @@ type Asker struct {
 func NewAsker(rawURL string, signer *signature.Signer) (*Asker, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, errors.New("the URL of Dispatch cannot be parsed") // the error would tell a password
+		return nil, errors.New("the URL of Dispatch cannot be parsed; it is http://HOST:PORT or lambda://FUNCTION") // the error would tell a password
 	}
 	if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("the URL of Dispatch must be http://HOST:PORT or lambda://FUNCTION, without user, query or fragment")

@@ -112,6 +112,7 @@ func TestAskerURL(t *testing.T) {
 		"http://":             "must be",
 		"http://u:secret@h":   "must be",
 		"http://h?q=1":        "must be",
+		"127.0.0.1:8703":      "cannot be parsed; it is http://HOST:PORT or lambda://FUNCTION",
 		"http://h\x7f:secret": "cannot be parsed",
 	}
 	for url, want := range tests {

@@ -121,7 +121,7 @@ func New(rawURL string, cfg Config, signer *signature.Signer) (*Client, error) {
 func newCarrier(rawURL string, signer *signature.Signer) (carrier, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, errors.New("the URL of Dispatch cannot be parsed") // the error would tell a password
+		return nil, errors.New("the URL of Dispatch cannot be parsed; it is http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE") // the error would tell a password
 	}
 	plain := u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 	bare := plain && u.Path == "" && u.Port() == ""

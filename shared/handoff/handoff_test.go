@@ -97,7 +97,7 @@ func TestNew(t *testing.T) {
 		"sqs":           {"sqs://Queue_1-x", ""},
 		"sqs, FIFO":     {"sqs://queue.fifo", "must be sqs://QUEUE"},
 		"sqs, port":     {"sqs://queue:1", "must be sqs://QUEUE"},
-		"no scheme":     {"127.0.0.1:8703", "cannot be parsed"},
+		"no scheme":     {"127.0.0.1:8703", "cannot be parsed; it is http://HOST:PORT, lambda://FUNCTION or sqs://QUEUE"},
 		"other scheme":  {"ftp://x", `"ftp" is not known`},
 		"empty":         {"", `"" is not known`},
 		"no host":       {"http:///x", "must be http://HOST:PORT"},
