@@ -128,7 +128,14 @@ func explain(err error, fields []variable) (name string, told error) {
 			if v.secret {
 				return v.name, fmt.Errorf("%s: not valid (its value is secret and not shown)", v.name)
 			}
-			return v.name, fmt.Errorf("%s: %w", v.name, parse.Err)
+			parts := []error{parse.Err}
+			if joined, ok := parse.Err.(interface{ Unwrap() []error }); ok { // as of a list
+				parts = joined.Unwrap()
+			}
+			for i, part := range parts {
+				parts[i] = fmt.Errorf("%s: %w", v.name, part)
+			}
+			return v.name, errors.Join(parts...)
 		}
 	}
 	return "", err

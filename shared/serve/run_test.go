@@ -157,6 +157,20 @@ type Logging struct {
 	Log string `env:"LOG_LEVEL" envDefault:"info" help:"least level that is logged"`
 }
 
+// A list takes no part that is "bad", and tells each, as a type of its own does.
+type list []string
+
+func (l *list) UnmarshalText(text []byte) error {
+	var errs []error
+	for _, part := range strings.Split(string(text), ",") {
+		if part == "bad" {
+			errs = append(errs, fmt.Errorf("bad part %d", len(errs)+1))
+		}
+	}
+	*l = strings.Split(string(text), ",")
+	return errors.Join(errs...)
+}
+
 type config struct {
 	Listen string        `env:"LISTEN" envDefault:":8702" help:"address of the public port"`
 	Store  string        `env:"STORE_URL,required" help:"where messages are kept" secret:"true"`
@@ -164,6 +178,7 @@ type config struct {
 	Sign   secret.List   `env:"SIGNING_SECRETS" help:"newest first"`
 	Drain  time.Duration `env:"DRAIN_TIME" envDefault:"30s" help:"how long connections take to leave"`
 	Number int           `env:"PRIVATE_NUMBER" secret:"true"`
+	Parts  list          `env:"PARTS"`
 	Logging
 }
 
@@ -196,6 +211,7 @@ func TestLoad(t *testing.T) {
 		"own check":                   {map[string]string{"STORE_URL": "x", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative"}},
 		"own check, one told already": {map[string]string{"DRAIN_TIME": "-1s"}, []string{"STORE_URL: not set", "DRAIN_TIME: is negative"}},
 		"own check, two":              {map[string]string{"STORE_URL": "nowhere", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative", "STORE_URL: leads nowhere"}},
+		"a list, two of it bad":       {map[string]string{"STORE_URL": "x", "PARTS": "bad,good,bad"}, []string{"PARTS: bad part 1", "PARTS: bad part 2"}},
 		"empty is not":                {map[string]string{"STORE_URL": "x", "DRAIN_TIME": ""}, nil},
 	}
 	for name, tt := range tests {
