@@ -201,6 +201,7 @@ func TestStatus(t *testing.T) {
 		"with slashes":    {"/v1/messages/shop/2030/%C3%A9", stored, 200},
 		"scheduled":       {"/v1/messages/shop/later", `"state":"scheduled"`, 200},
 		"unknown":         {"/v1/messages/shop/nothing", `"not_found"`, 404},
+		"no name before":  {"/v1/messages/nothing", `begins with the name of its key`, 404},
 		"none":            {"/v1/messages/", `"not_found"`, 404},
 		"too long":        {"/v1/messages/" + strings.Repeat("x", 600), `"not_found"`, 404},
 	}

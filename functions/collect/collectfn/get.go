@@ -89,6 +89,9 @@ func (h *Handler) find(ctx context.Context, sender string, id push.MessageID) (s
 }
 
 func unknownMessage(id push.MessageID) *push.Problem {
+	if !strings.Contains(string(id), "/") {
+		return push.NewProblem(push.CodeNotFound, "no message has the id %q: one begins with the name of its key or source, and a slash", id)
+	}
 	return push.NewProblem(push.CodeNotFound, "no message has the id %q, or its time is over", id)
 }
 
