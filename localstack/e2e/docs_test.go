@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,27 @@ type stage struct {
 	*stack.Stack
 	dir   string // holds .local
 	facts stack.Facts
+}
+
+// TestDocsIDs finds that no two pages send a message under one id: on one stack the
+// second would be told that it is another's. (Deliveries of webhooks have ids of
+// their own.)
+func TestDocsIDs(t *testing.T) {
+	given := regexp.MustCompile(`(?:--id |"id":"|-H 'Idempotency-Key: |"idempotency_key":")([\w-]+)`)
+	home := make(map[string]string) // id → page
+	for _, page := range documents(t) {
+		for _, b := range ofKind(readBlocks(t, page), kindRun) {
+			for _, m := range given.FindAllStringSubmatch(b.text, -1) {
+				if first, ok := home[m[1]]; ok && first != page {
+					t.Errorf("%s sends a message under the id %q, as %s does", b.where, m[1], filepath.Base(first))
+				}
+				home[m[1]] = page
+			}
+		}
+	}
+	if len(home) < 5 {
+		t.Errorf("the pages give %d ids, want those of protocol.md and pushctl.md", len(home))
+	}
 }
 
 // newStage starts a stack whose ports are free ones.
