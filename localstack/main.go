@@ -157,10 +157,11 @@ func tell(w io.Writer, f stack.Facts) {
 	fmt.Fprintf(w, "\nSend user %s a message:\n\n"+
 		"  curl %s/v1/messages -H 'X-API-Key: %s' -d '{\"to\":{\"users\":[\"%[1]s\"]},\"event\":\"greeting\",\"data\":{\"text\":\"Hello\"}}'\n",
 		stack.DemoUser, f.Collect, f.APIKey)
-	github := f.Sources["github"]
-	fmt.Fprintf(w, "\nPost a webhook as GitHub does, which asks user %s for a review:\n\n"+
-		"  curl %s -H \"X-GitHub-Delivery: $(date +%%s)\" -H 'X-GitHub-Event: pull_request' -H 'X-Hub-Signature-256: %s' -d '%s'\n",
-		stack.DemoUser, github.URL, stack.SignGitHub(github.Secret, stack.SampleWebhook), stack.SampleWebhook)
+	if github, ok := f.Sources["github"]; ok {
+		fmt.Fprintf(w, "\nPost a webhook as GitHub does, which asks user %s for a review:\n\n"+
+			"  curl %s -H \"X-GitHub-Delivery: $(date +%%s)\" -H 'X-GitHub-Event: pull_request' -H 'X-Hub-Signature-256: %s' -d '%s'\n",
+			stack.DemoUser, github.URL, stack.SignGitHub(github.Secret, stack.SampleWebhook), stack.SampleWebhook)
+	}
 	fmt.Fprintln(w, "\nCtrl-C stops it.")
 }
 

@@ -143,6 +143,28 @@ func curl(t *testing.T, said string) string {
 	return ""
 }
 
+// Where a file of sources is named that has no github, nobody is told to post
+// a webhook of it.
+func TestOtherSources(t *testing.T) {
+	const other = "sources:\n  shop:\n    verify: gitlab\n    secrets: [env:SHOP_SECRET]\n    rules: [{ to: { users: body.user } }]\n"
+	t.Setenv("SHOP_SECRET", "sesame")
+	file := filepath.Join(t.TempDir(), "other.yaml")
+	if err := os.WriteFile(file, []byte(other), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for sources, want := range map[string]bool{"": true, file: false} {
+		env := freePorts(t.TempDir())
+		env["SOURCES"] = sources
+		l := begin(t, env)
+		if err := l.stop(); err != nil {
+			t.Errorf("SOURCES=%q: run = %v", sources, err)
+		}
+		if got := strings.Contains(l.said, "/v1/webhooks/github"); got != want {
+			t.Errorf("SOURCES=%q: a webhook of github is printed: %t, want %t; it said:\n%s", sources, got, want, l.said)
+		}
+	}
+}
+
 // A second one in the same place says that there is a first, and leaves it alone,
 // whichever ports it has.
 func TestTwoAtOnce(t *testing.T) {

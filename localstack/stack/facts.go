@@ -25,7 +25,8 @@ type Facts struct {
 	APIKey   string     `json:"api_key"`
 	Token    string     `json:"token"` // a connection token of DemoUser, for a week
 
-	Sources map[string]SourceFacts `json:"sources"` // who may post webhooks: github
+	// The example's, github, unless another file says who may post webhooks.
+	Sources map[string]SourceFacts `json:"sources,omitempty"`
 }
 
 // NodeURLs are the two ports of one node.
@@ -43,7 +44,9 @@ func (s *Stack) Facts() (Facts, error) {
 	f := Facts{
 		Page: s.Page.URL, Auth: s.Auth.URL, Collect: s.Collect.URL, Dispatch: s.Dispatch.URL,
 		Nodes: []NodeURLs{}, APIKey: s.cfg.Keys.API, Token: text,
-		Sources: map[string]SourceFacts{"github": {URL: s.Collect.URL + "/v1/webhooks/github", Secret: s.secretOfGitHub()}},
+	}
+	if s.cfg.Sources == "" {
+		f.Sources = map[string]SourceFacts{"github": {URL: s.Collect.URL + "/v1/webhooks/github", Secret: s.secretOfGitHub()}}
 	}
 	for _, n := range s.Nodes() {
 		f.Nodes = append(f.Nodes, NodeURLs{Public: n.URL, Internal: n.Internal})
