@@ -128,14 +128,11 @@ func explain(err error, fields []variable) (name string, told error) {
 			if v.secret {
 				return v.name, fmt.Errorf("%s: not valid (its value is secret and not shown)", v.name)
 			}
-			parts := []error{parse.Err}
-			if joined, ok := parse.Err.(interface{ Unwrap() []error }); ok { // as of a list
-				parts = joined.Unwrap()
+			var lines []error // of a list with several parts that are wrong each has one
+			for line := range strings.SplitSeq(parse.Err.Error(), "\n") {
+				lines = append(lines, fmt.Errorf("%s: %s", v.name, line))
 			}
-			for i, part := range parts {
-				parts[i] = fmt.Errorf("%s: %w", v.name, part)
-			}
-			return v.name, errors.Join(parts...)
+			return v.name, errors.Join(lines...)
 		}
 	}
 	return "", err
