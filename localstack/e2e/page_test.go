@@ -99,6 +99,24 @@ func TestPageByKeyboard(t *testing.T) {
 	}
 }
 
+// TestPageBrokenData sends what is no JSON: the page says so until it is corrected.
+func TestPageBrokenData(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.open(s.Page.URL + "/")
+	b.await(connectedTo(1))
+	for _, tt := range []struct{ data, want string }{{`{"a":`, "Data is not JSON"}, {`{"a":1}`, ""}} {
+		b.eval(fmt.Sprintf(`document.getElementById('data').value = %q`, tt.data))
+		b.eval(`document.getElementById('form').dispatchEvent(new Event('input'))`)
+		if tt.want != "" {
+			b.eval(click("send"))
+		}
+		if got := b.eval(`document.getElementById('answer').textContent`); !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("with %s as data the page says %q, want %q", tt.data, got, tt.want)
+		}
+	}
+}
+
 // TestPageShowsTheNewest sends more than the page keeps.
 func TestPageShowsTheNewest(t *testing.T) {
 	b := startBrowser(t)

@@ -177,7 +177,10 @@ function answer(text, bad = false) {
   $('answer').dataset.kind = bad ? 'bad' : '';
 }
 
-$('form').addEventListener('input', showCurl);
+$('form').addEventListener('input', () => {
+  showCurl();
+  if ($('answer').dataset.kind === 'bad') answer(''); // it was of what stood there before
+});
 $('form').addEventListener('submit', async (event) => {
   event.preventDefault();
   const id = crypto.randomUUID();
