@@ -66,8 +66,9 @@ func fuzzing() bool {
 	return flag.Lookup("test.fuzz").Value.String() != "" || flag.Lookup("test.fuzzworker").Value.String() == "true"
 }
 
-// tokens verifies tokens of the form "USER" or "USER topic topic*"; some words
-// stand for what can go wrong. A token is its own id.
+// tokens verifies tokens of the form "USER" or "USER topic topic* +channel", where
+// the server subscribes to a channel; some words stand for what can go wrong. A
+// token is its own id.
 type tokens struct {
 	mu      sync.Mutex
 	expires time.Time // of tokens that start with "short"
@@ -87,7 +88,14 @@ func (k *tokens) Verify(_ context.Context, token string) (push.Identity, error) 
 	case user == "expired":
 		return push.Identity{}, verify.ErrExpired
 	}
-	identity := push.Identity{User: push.UserID(user), TokenID: token, Topics: strings.Fields(topics)}
+	identity := push.Identity{User: push.UserID(user), TokenID: token}
+	for _, name := range strings.Fields(topics) {
+		if channel, ok := strings.CutPrefix(name, "+"); ok {
+			identity.Channels = append(identity.Channels, push.Channel(channel))
+		} else {
+			identity.Topics = append(identity.Topics, name)
+		}
+	}
 	if short, ok := strings.CutPrefix(user, "short-"); ok {
 		identity.User, identity.ExpiresAt = push.UserID(short), k.expires
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/centrifugal/protocol"
@@ -196,6 +197,7 @@ type arrival struct {
 	joins    []join  // of each channel once
 	all      []*join // of joins, those that were entered
 	reading  []*join // of those, the ones that need Redis
+	reply    atomic.Int64
 	welcome  welcome
 }
 
@@ -227,7 +229,9 @@ func (c *client) joinAll(ctx context.Context, a *arrival, channels []push.Channe
 		if slices.Contains(a.channels[:i], name) {
 			continue
 		}
-		a.joins = append(a.joins, join{server: true, position: wanted(asked[string(name)]), maxBytes: max(pageBytes/len(a.channels), minPageBytes)})
+		a.joins = append(a.joins, join{
+			server: true, position: wanted(asked[string(name)]), maxBytes: max(pageBytes/len(a.channels), minPageBytes), reply: &a.reply,
+		})
 		j := &a.joins[len(a.joins)-1]
 		if cur, ok := cursors[name]; ok {
 			found := cur // on the heap only where there is one

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/centrifugal/protocol"
@@ -19,6 +20,7 @@ type join struct {
 	position *position     // where the client says it is
 	cursor   *store.Cursor // where its device was, nil if it was never seen
 	maxBytes int           // of data that the reply may hold
+	reply    *atomic.Int64 // bytes in the reply of this join and others; nil: it has one of its own
 
 	// Set by client.join.
 	name       push.Channel
@@ -110,11 +112,40 @@ func (c *client) joinByReading(ctx context.Context, name push.Channel, j *join) 
 // joinFrom puts the first page of what follows from into the reply.
 func (c *client) joinFrom(j *join, from push.Offset, p page) {
 	p.Page = j.sub.Merge(from, p.Page)
+	if !j.fits(p.Entries) {
+		p.Page = hub.Page{End: from, More: true}
+	}
 	j.start, j.missed, j.more, j.recovered = from, p.Entries, p.More, true
-	j.recovering = j.recovering || j.cursor != nil || len(p.Entries) > 0
+	j.recovering = j.recovering || j.cursor != nil || len(p.Entries) > 0 || p.More
 	c.node.metrics.recovered.Add(float64(len(p.Entries)))
 	c.omitAll(j.sub.Channel().Name(), p.Omitted)
 	j.sub.Took(from, p.Page)
+}
+
+// replyBytes is about how large a reply to connect may become. Not every client
+// takes a message over 1 MiB: the SDK for Python did not up to 0.5.
+const replyBytes = 2 * pageBytes
+
+// entryBytes is about what a publication takes besides its data.
+const entryBytes = 256
+
+// fits reports whether entries have room in the reply, and takes it. A page holds
+// one entry at least, however small its share of the reply: so large messages in
+// many channels would make it larger than some clients take. What has no room
+// follows the reply, from its beginning.
+func (j *join) fits(entries []push.Entry) bool {
+	if j.reply == nil {
+		return true
+	}
+	size := int64(len(entries)) * entryBytes
+	for _, e := range entries {
+		size += int64(len(e.Message.Data))
+	}
+	if with := j.reply.Add(size); with <= replyBytes || with == size {
+		return true
+	}
+	j.reply.Add(-size)
+	return false
 }
 
 // startOf says where the client starts: at the position it names, else where

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/centrifugal/protocol"
+
 	"pushcluster/pushnode/node"
 	"pushcluster/shared/push"
 	"pushcluster/shared/store"
@@ -109,6 +111,56 @@ func TestLongBacklogComesInPages(t *testing.T) {
 	}
 	if !ascending(pubs) {
 		t.Error("offsets do not ascend")
+	}
+}
+
+// Not every client takes a message over 1 MiB, and who does not would never get
+// it: the reply to each further connect would be as large.
+func TestBacklogsOfManyChannelsShareAReply(t *testing.T) {
+	c := newCluster(t, node.Config{}, 1)
+	epoch, err := c.store.Epoch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const channels = 40
+	token, filler := "42", strings.Repeat("x", 40_000)
+	subs := map[string]*protocol.SubscribeRequest{}
+	for i := range channels {
+		name := fmt.Sprintf("team:%d", i)
+		token += " +" + name
+		subs[name] = &protocol.SubscribeRequest{Recover: true, Epoch: epoch}
+		c.send(push.Channel(name), fmt.Sprintf(`{"n":%d,"f":%q}`, i, filler))
+	}
+	asked, err := json.Marshal(subs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := dial(t, c.nodes[0], "")
+	a.ws.SetReadLimit(1 << 20)
+	var pubs []*protocol.Publication
+	for name, sub := range a.connect(token, `,"subs":`+string(asked)).Subs {
+		if _, ok := subs[name]; ok && !(sub.Recovered && sub.WasRecovering) {
+			t.Errorf("%s: recovered is %v, was_recovering %v; want both", name, sub.Recovered, sub.WasRecovering)
+		}
+		pubs = append(pubs, sub.Publications...)
+	}
+	if len(pubs) == 0 || len(pubs) == channels {
+		t.Errorf("the reply holds %d of %d publications, want some", len(pubs), channels)
+	}
+	for len(pubs) < channels {
+		pubs = append(pubs, a.publication())
+	}
+	c.send("team:0", `{"n":40}`)
+	seen := map[int]bool{}
+	for i, p := range append(pubs, a.publication()) {
+		var d struct{ N int }
+		if err := json.Unmarshal(p.Data, &d); err != nil {
+			t.Fatal(err)
+		}
+		if seen[d.N] || d.N == channels && i < channels {
+			t.Errorf("publication %d is number %d, which came before or is not due yet", i, d.N)
+		}
+		seen[d.N] = true
 	}
 }
 
