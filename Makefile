@@ -6,6 +6,7 @@ STATICCHECK ?= $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 10s
 JS := localstack/e2e/js
 PYTHON := localstack/e2e/python
+JAVA := localstack/e2e/java
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint bench bench-collect bench-node bench-scale bench-peers bench-cluster chaos fuzz build clean
@@ -22,13 +23,15 @@ run: ## the whole system on this machine: page at http://127.0.0.1:8700
 # -race needs a C compiler. A test that wants something this machine lacks
 # (redis-server, node, python3, chromium) skips, which go test shows with -v alone, so the
 # first lines say what is there; with CI=true it fails.
-test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done ## every test, with the race detector
+test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done $(JAVA)/target/.done ## every test, with the race detector
 	@if command -v redis-server >/dev/null; then echo "redis: $$(redis-server --version)"; \
 		else echo "redis: miniredis, for no redis-server is on PATH"; fi
 	@if command -v node >/dev/null; then echo "node: $$(node --version)"; \
 		else echo "node: none on PATH, so TestJavaScriptSDK is skipped"; fi
 	@if [ -e $(PYTHON)/.venv/.done ]; then echo "python: $$($(PYTHON)/.venv/bin/python --version)"; \
 		else echo "python: no 3.11 or newer with venv, so TestPythonSDK is skipped"; fi
+	@if [ -e $(JAVA)/target/.done ]; then echo "java: $$(java -version 2>&1 | head -n 1)"; \
+		else echo "java: no SDK without java and mvn on PATH, so TestJavaSDK is skipped"; fi
 	@c=$$(command -v chromium || command -v chromium-browser || command -v google-chrome); \
 		echo "chromium: $${c:-none on PATH, so TestPage and TestPageReload are skipped}"
 	$(GO) test -race -timeout 20m ./...
@@ -101,7 +104,7 @@ build: ## the programs, to bin/
 	$(GO) build -trimpath -o bin/localstack ./localstack
 
 clean: ## remove what was built; .local/, with its messages and keys, stays
-	rm -rf bin $(JS)/node_modules $(PYTHON)/.venv
+	rm -rf bin $(JS)/node_modules $(PYTHON)/.venv $(JAVA)/target
 
 # The JavaScript SDK for its test. The file is npm's own note of what it
 # installed, so this runs again when the lock file is newer.
@@ -115,6 +118,14 @@ $(PYTHON)/.venv/.done: $(PYTHON)/requirements.txt
 	@if python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		python3 -m venv --clear $(@D) && $(@D)/bin/pip --quiet --disable-pip-version-check install -r $< && touch $@; \
 		else echo "python3: no 3.11 or newer with venv, so the test of the Python SDK is skipped"; fi
+
+# The Java SDK for its test, where Maven is; nobody needs it for anything else, so
+# that it cannot be fetched fails nothing.
+$(JAVA)/target/.done: $(JAVA)/pom.xml
+	@if command -v mvn >/dev/null && command -v java >/dev/null; then cd $(JAVA) && rm -rf target && \
+		mvn -q -B -Dstyle.color=never dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=target/lib && \
+		touch target/.done || echo "mvn: the SDK could not be fetched, so the test of the Java SDK is skipped"; \
+		else echo "java and mvn: not both, so the test of the Java SDK is skipped"; fi
 
 # AWS: what sam build calls, and LocalStack.
 include deploy.mk
