@@ -70,6 +70,10 @@ func describe(err error) fault {
 		f.Hint = closeHint(int(ended.Code))
 		return f
 	}
+	if _, ok := errors.AsType[*follow.Unreached](err); ok {
+		f.Hint = "is a push node there, and ready? NODE_URL or --node says where it is"
+		return f
+	}
 	e, ok := errors.AsType[*api.Error](err)
 	if p, isProblem := errors.AsType[*push.Problem](err); !ok && isProblem { // it came in the middle of an answer
 		return fault{Error: "Collect had to stop: " + p.Title + " (" + string(p.Code) + ")", Code: p.Code, Status: p.Status, Detail: p.Detail, Hint: hints[p.Code]}

@@ -59,6 +59,18 @@ func (e *Ended) Error() string {
 	return fmt.Sprintf("the server closed the connection for good: %s (%d)", e.Reason, e.Code)
 }
 
+// An Unreached is a first connection that did not come about.
+type Unreached struct {
+	Node string
+	Err  error // the SDK's
+}
+
+// Error says which node was tried.
+func (e *Unreached) Error() string { return fmt.Sprintf("node %s: %v", e.Node, e.Err) }
+
+// Unwrap returns what the SDK said.
+func (e *Unreached) Unwrap() error { return e.Err }
+
 // Address returns where a client connects to the node at rawURL.
 func Address(rawURL string) (string, error) {
 	u, err := url.Parse(rawURL)
@@ -99,9 +111,10 @@ type follower struct {
 
 // Run connects and gives every message to take, and what happens to the
 // connection to told, both from one goroutine at a time. It ends when ctx does,
-// with nil; when take returns an error, with that; or when the server does not
-// want it, with an [*Ended] or what is wrong. A message with which take returned
-// an error is not acknowledged, unless that was [ErrEnough].
+// with nil; when take returns an error, with that; when the node cannot be reached
+// at first, with an [*Unreached]; or when the server does not want it, with an
+// [*Ended] or what is wrong. A message with which take returned an error is not
+// acknowledged, unless that was [ErrEnough].
 func Run(ctx context.Context, cfg Config, take func(Message) error, told func(string)) error {
 	address, err := Address(cfg.Node)
 	if err != nil {
@@ -142,7 +155,7 @@ func Run(ctx context.Context, cfg Config, take func(Message) error, told func(st
 		return err
 	}
 	if err := f.client.Connect(); err != nil {
-		return fmt.Errorf("node %s: %w", cfg.Node, err)
+		return &Unreached{cfg.Node, err}
 	}
 	select {
 	case <-ctx.Done():
@@ -216,7 +229,7 @@ func (f *follower) failed(err error) {
 	case f.connected:
 		f.told(err.Error())
 	default:
-		f.endLocked(fmt.Errorf("node %s: %w", f.cfg.Node, err))
+		f.endLocked(&Unreached{f.cfg.Node, err})
 	}
 }
 
