@@ -136,7 +136,8 @@ class Stories {
         new Listener(0, user, null, token, "1h").hears(1, "error 109").hears(1, "connected");
     }
 
-    public static void main(String[] args) throws Exception {
+    public static void main(String[] args) throws Exception { // ends with exit, for the SDK's threads go on
+        Thread.currentThread().setUncaughtExceptionHandler((t, e) -> { e.printStackTrace(); System.exit(1); });
         String facts = Files.readString(Path.of(System.getenv("STACK_JSON")));
         auth = all(facts, "auth").get(0); collect = all(facts, "collect").get(0);
         key = all(facts, "api_key").get(0); nodes = all(facts, "public");
@@ -144,6 +145,6 @@ class Stories {
         recovers(user + "-1");
         resumesByDeviceOnTheOtherNode(user + "-2");
         isRefused(user + "-3");
-        System.exit(0); // the SDK's threads go on
+        System.exit(0);
     }
 }
