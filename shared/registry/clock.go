@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,12 +58,12 @@ func (c *clock) heard(redis, sent time.Time) {
 
 // A dialCounter counts the connections that a client opens. A restarted Redis
 // is always met through a new one.
-type dialCounter struct{ dials *atomic.Int64 }
+type dialCounter struct{ met *atomic.Int64 }
 
 func (d dialCounter) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := next(ctx, network, addr)
-		d.dials.Add(1) // before anybody can use it
+		d.met.Add(1) // before anybody can use it
 		return conn, err
 	}
 }
@@ -71,4 +72,27 @@ func (d dialCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook { ret
 
 func (d dialCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
+}
+
+// A primaryWatch counts in a Cluster the pipelines that a server took whose run id
+// was not looked at when it last was found right. A replica that takes over is not
+// always met through a new connection: it may have been the primary before, and
+// the connections of that time are kept.
+type primaryWatch struct {
+	r    *Registry
+	addr string
+}
+
+func (w primaryWatch) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (w primaryWatch) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (w primaryWatch) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if known := w.r.primaries.Load(); known == nil || !slices.Contains(*known, w.addr) {
+			w.r.met.Add(1) // before anybody looks at the answers
+		}
+		return err
+	}
 }

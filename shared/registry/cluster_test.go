@@ -112,6 +112,21 @@ func openCluster(t *testing.T, servers []*registrytest.Server) bench {
 	return bench{reg, nil, terms}
 }
 
+// slotOf returns the slot of a channel, and which server has it.
+func slotOf(t *testing.T, servers []*registrytest.Server, c push.Channel) (slot string, server int) {
+	t.Helper()
+	slot, err := text(servers[0], "CLUSTER", "KEYSLOT", "push:{"+string(c)+"}:routes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot = strings.TrimPrefix(slot, ":")
+	number, err := strconv.Atoi(slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slot, min(number/5461, 2)
+}
+
 // A slot is on its way from one server to another, and of a channel the log has
 // arrived and the routes have not: nothing is appended there behind a read of the
 // routes here.
@@ -124,17 +139,8 @@ func TestAppendWhileTheSlotMoves(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.add(t, channel, "m1")
-	slot, err := text(servers[0], "CLUSTER", "KEYSLOT", "push:{#42}:routes")
-	if err != nil {
-		t.Fatal(err)
-	}
-	slot = strings.TrimPrefix(slot, ":")
-	number, err := strconv.Atoi(slot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	from := servers[min(number/5461, 2)]
-	to := servers[(min(number/5461, 2)+1)%3]
+	slot, at := slotOf(t, servers, channel)
+	from, to := servers[at], servers[(at+1)%3]
 	id := func(s *registrytest.Server) string {
 		id, err := text(s, "CLUSTER", "MYID")
 		if err != nil {

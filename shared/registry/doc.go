@@ -46,7 +46,8 @@
 //
 // The marker is read in the same round trip as every append and every read of
 // a log. The run id is read at each renewal, and again whenever the client had
-// to open a new connection, for a restarted server is always met through one.
+// to open a new connection, for a restarted server is always met through one; in
+// a Cluster also when another server took a pipeline than those looked at.
 //
 // FLUSHALL on one shard of a Cluster that does not hold push:term goes
 // unnoticed by this: there, offsets keep growing with the clock, a log's first

@@ -26,3 +26,6 @@ func (r *Registry) AppendAfter(ctx context.Context, item Item, after push.Messag
 	}
 	return a.results[0], nil
 }
+
+// AppendScript returns the script that Append calls.
+func (r *Registry) AppendScript() string { return r.script.text }

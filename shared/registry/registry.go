@@ -103,8 +103,10 @@ type Registry struct {
 	pause  time.Duration // termPause outside of tests
 
 	term    atomic.Pointer[push.Term] // nil until the first was found; written under settling
-	dials   atomic.Int64              // connections opened so far
-	checked atomic.Int64              // how many of them were open when the run id was last found right
+	met     atomic.Int64              // how often there may have been another Redis: connections opened, and what primaryWatch counts
+	checked atomic.Int64              // how often that was when the run id was last found right
+	// In a Cluster the addresses of the primaries at that look; nil until the first.
+	primaries atomic.Pointer[[]string]
 
 	settling chan struct{} // holds one token: the right to change term
 
@@ -135,9 +137,12 @@ func New(client redis.UniversalClient, terms Terms, cfg Config) *Registry {
 	r.lanes = newLanes(r)
 	r.script = newAppendScript(r.cfg)
 	if cluster, ok := client.(*redis.ClusterClient); ok {
-		cluster.OnNewNode(func(c *redis.Client) { c.AddHook(dialCounter{&r.dials}) })
+		cluster.OnNewNode(func(c *redis.Client) {
+			c.AddHook(dialCounter{&r.met})
+			c.AddHook(primaryWatch{r, c.Options().Addr})
+		})
 	} else {
-		client.AddHook(dialCounter{&r.dials})
+		client.AddHook(dialCounter{&r.met})
 	}
 	return r
 }

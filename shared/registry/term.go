@@ -46,7 +46,9 @@ func span(d time.Duration) push.Offset {
 type sight struct {
 	marker string
 	runID  string
-	dials  int64 // connections opened before the look began
+	met    int64 // what Registry.met was before the look began
+	// primaries are in a Cluster the addresses of those whose run ids these are.
+	primaries []string
 }
 
 // Term returns the term in force now. It asks Redis for its marker and run id,
@@ -80,9 +82,17 @@ func (r *Registry) InTerm(ctx context.Context, t push.Term, since time.Time) (bo
 	return err == nil && now.Marker == t.Marker, err
 }
 
-// suspect reports whether a connection was opened since the run id was last
-// found right: there may be another Redis behind it.
-func (r *Registry) suspect() bool { return r.dials.Load() != r.checked.Load() }
+// suspect reports whether there may be another Redis than when the run id was last
+// found right: a connection was opened since, or another server of a Cluster took
+// a pipeline.
+func (r *Registry) suspect() bool { return r.met.Load() != r.checked.Load() }
+
+// found notes that the run id is right by s.
+func (r *Registry) found(s sight) {
+	r.primaries.Store(&s.primaries)
+	r.checked.Store(s.met)
+	r.end = sight{} // whatever end was seen before, it was none
+}
 
 // known returns the term that was last found in force, without asking Redis if
 // there is one.
@@ -97,7 +107,10 @@ func (r *Registry) known(ctx context.Context) (push.Term, error) {
 // pipeline ran under that read marker; same is true if t is in force.
 func (r *Registry) still(ctx context.Context, t push.Term, marker string) (now push.Term, same bool, err error) {
 	if marker == t.Marker && !r.suspect() {
-		return t, true, nil
+		// What ended the suspicion may have ended t: it is asked for in this order.
+		if kept := r.term.Load(); kept != nil && kept.Marker == t.Marker {
+			return t, true, nil
+		}
 	}
 	now, err = r.lookAgain(ctx, r.cfg.Now())
 	if err != nil {
@@ -169,8 +182,7 @@ func (r *Registry) lookAgain(ctx context.Context, since time.Time) (push.Term, e
 // next one if that is due. The caller holds settling.
 func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 	if t := r.term.Load(); t != nil && s.marker == t.Marker && s.runID == t.RunID {
-		r.checked.Store(s.dials)
-		r.end = sight{} // whatever end was seen before, it was none
+		r.found(s)
 		return *t, nil
 	}
 	for range settleTries {
@@ -181,8 +193,7 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 		switch {
 		case kept.Number > 0 && s.marker == kept.Marker && s.runID == kept.RunID:
 			r.term.Store(&kept)
-			r.checked.Store(s.dials)
-			r.end = sight{}
+			r.found(s)
 			return kept, nil
 		case markerNumber(s.marker) == kept.Number+1:
 			if err := r.letPass(ctx, kept, s); err != nil {
@@ -266,7 +277,7 @@ func (r *Registry) replaceMarker(ctx context.Context, read, marker string) error
 func (r *Registry) look(ctx context.Context, add func(redis.Pipeliner)) (sight, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	s := sight{dials: r.dials.Load()}
+	s := sight{met: r.met.Load()}
 	sent := r.cfg.Now()
 	p := r.rdb.Pipeline()
 	if add != nil {
@@ -289,7 +300,7 @@ func (r *Registry) look(ctx context.Context, add func(redis.Pipeliner)) (sight, 
 		return sight{}, fmt.Errorf("read the term's marker: %w", err)
 	}
 	if sharded {
-		s.runID, err = clusterRunID(ctx, cluster)
+		s.runID, s.primaries, err = clusterRunID(ctx, cluster)
 	} else {
 		s.runID, err = runID(info)
 	}
@@ -318,16 +329,42 @@ func infoField(info *redis.StringCmd, name string) (string, error) {
 	return "", nil
 }
 
-func clusterRunID(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
+// errReplica means that a server which should be a primary is none.
+var errReplica = errors.New("a primary has become a replica")
+
+// slotsPause is how long a look waits for news of who has which slots.
+const slotsPause = 20 * time.Millisecond
+
+// clusterRunID returns the run ids of all primaries, and their addresses. Which
+// they are some server is asked, and it may not have heard yet that a replica took
+// over: then one of them says that it is none, and another look is made.
+func clusterRunID(ctx context.Context, cluster *redis.ClusterClient) (runIDs string, primaries []string, err error) {
+	for {
+		if runIDs, primaries, err = primaryRunIDs(ctx, cluster); !errors.Is(err, errReplica) {
+			return runIDs, primaries, err
+		}
+		if wait(ctx, slotsPause) != nil {
+			return "", nil, err
+		}
+	}
+}
+
+// primaryRunIDs is clusterRunID for what the server says that is asked.
+func primaryRunIDs(ctx context.Context, cluster *redis.ClusterClient) (runIDs string, primaries []string, err error) {
 	var mu sync.Mutex
 	var ids []string
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
-		id, err := runID(c.Info(ctx, "server"))
+	err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+		info := c.Info(ctx, "server", "replication")
+		id, err := runID(info)
+		if role, _ := infoField(info, "role"); role == "slave" {
+			err = errReplica
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		ids = append(ids, id)
+		primaries = append(primaries, c.Options().Addr)
 		return err
 	})
 	slices.Sort(ids)
-	return strings.Join(ids, ","), err
+	return strings.Join(ids, ","), primaries, err
 }

@@ -1,0 +1,158 @@
+package registry_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"pushcluster/shared/push"
+	"pushcluster/shared/registry"
+	"pushcluster/shared/registry/registrytest"
+)
+
+// replicaOf adds to a Cluster a replica of one of its primaries.
+func replicaOf(t *testing.T, primary *registrytest.Server) *registrytest.Server {
+	t.Helper()
+	s := registrytest.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", freePort(t),
+		"--cluster-require-full-coverage", "no")
+	do(t, primary, "CONFIG", "SET", "repl-diskless-sync-delay", "0") // else it waits for others
+	host, port, _ := net.SplitHostPort(primary.Addr())
+	bus := strings.Fields(configGet(t, primary, "cluster-port"))
+	do(t, s, "CLUSTER", "MEET", host, port, bus[len(bus)-1])
+	id, err := text(primary, "CLUSTER", "MYID")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error { // it must have heard of it first
+		_, err := registrytest.Do(s.Addr(), "CLUSTER", "REPLICATE", id)
+		return err
+	})
+	eventually(t, func() error { return has(s, "master_link_status:up") })
+	return s
+}
+
+// has returns nil if what a server tells of its replication has the line want.
+func has(s *registrytest.Server, want string) error {
+	info, err := text(s, "INFO", "replication")
+	if err == nil && !strings.Contains(info, want) {
+		err = fmt.Errorf("%s is not %s: %q", s.Addr(), want, info)
+	}
+	return err
+}
+
+// knownTo returns nil if every server of the Cluster knows s with that flag:
+// master, or slave for a replica.
+func knownTo(servers []*registrytest.Server, s *registrytest.Server, flag string) error {
+	for _, other := range servers {
+		nodes, err := text(other, "CLUSTER", "NODES")
+		if err != nil {
+			return err
+		}
+		known := "nothing"
+		for line := range strings.Lines(nodes) {
+			if f := strings.Fields(line); len(f) > 2 && strings.HasPrefix(f[1], s.Addr()+"@") {
+				known = f[2]
+			}
+		}
+		if !strings.Contains(known, flag) {
+			return fmt.Errorf("%s takes %s for %s", other.Addr(), s.Addr(), known)
+		}
+	}
+	return nil
+}
+
+// takeOver makes replica the primary, and waits until all have heard of it.
+func takeOver(t *testing.T, servers []*registrytest.Server, replica, primary *registrytest.Server) {
+	t.Helper()
+	do(t, replica, "CLUSTER", "FAILOVER", "TAKEOVER")
+	eventually(t, func() error { return knownTo(servers, replica, "master") })
+	eventually(t, func() error { return knownTo(servers, primary, "slave") })
+}
+
+// place appends a message of which the inbox knows nothing, as soon as it is let:
+// who has just changed places may refuse.
+func place(t *testing.T, reg *registry.Registry, c push.Channel, id string) registry.Appended {
+	t.Helper()
+	var a registry.Appended
+	eventually(t, func() (err error) {
+		if a, err = reg.Append(t.Context(), []registry.Item{{Channel: c, Message: message(id), Asked: true}}); err == nil {
+			err = a.Items[0].Err
+		}
+		return err
+	})
+	return a
+}
+
+// A primary of a Cluster that became a replica takes over again, and lacks the last
+// message. The client's connections to it are those of its first time: no new one
+// tells that there is another Redis.
+func TestFormerPrimaryTakesOver(t *testing.T) {
+	servers := cluster(t)
+	const channel = push.Channel("#42")
+	_, at := slotOf(t, servers, channel)
+	one := servers[at]
+	other := replicaOf(t, one)
+	servers = append(servers, other)
+	eventually(t, func() error { return knownTo(servers, other, "slave") })
+	b := openCluster(t, servers)
+	first := place(t, b.Registry, channel, "m1").Term
+
+	takeOver(t, servers, other, one)
+	eventually(t, func() error { return has(one, "master_link_status:up") })
+	second := place(t, b.Registry, channel, "m2").Term
+	if second.Number <= first.Number {
+		t.Errorf("after the first failover the term is %+v, as before", second)
+	}
+
+	do(t, other, "ACL", "SETUSER", "default", "-psync", "-sync")
+	do(t, other, "CLIENT", "KILL", "TYPE", "replica")
+	eventually(t, func() error { return has(one, "master_link_status:down") })
+	lost := place(t, b.Registry, channel, "m3").Items[0]
+	takeOver(t, servers, one, other)
+	next := place(t, b.Registry, channel, "m4")
+	if next.Term.Number <= second.Number || next.Items[0].Offset <= lost.Offset {
+		t.Errorf("Append at the former primary = %+v in term %+v, want another term than %+v, above %d", next.Items, next.Term, second, lost.Offset)
+	}
+}
+
+// A replica takes over in a Cluster, and the servers that the client asks for the
+// slots have not heard of it.
+func TestTakeoverThatNotAllHaveHeardOf(t *testing.T) {
+	servers := cluster(t)
+	const channel = push.Channel("#42")
+	_, at := slotOf(t, servers, channel)
+	one := servers[at]
+	other := replicaOf(t, one)
+	all := append(slices.Clone(servers), other)
+	eventually(t, func() error { return knownTo(all, other, "slave") })
+	var news atomic.Int64 // how often the slots were asked for since the takeover
+	var over atomic.Bool
+	client := redis.NewClusterClient(&redis.ClusterOptions{ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
+		heard := over.Load() && news.Add(1) > 4
+		var slots []redis.ClusterSlot
+		for i, s := range servers {
+			if i == at && heard {
+				s = other
+			}
+			bounds := [...]int{0, 5461, 10923, 16384}
+			slots = append(slots, redis.ClusterSlot{Start: bounds[i], End: bounds[i+1] - 1, Nodes: []redis.ClusterNode{{Addr: s.Addr()}}})
+		}
+		return slots, nil
+	}})
+	reg := registry.New(client, &registrytest.Terms{}, registry.Config{Timeout: 15 * time.Second})
+	t.Cleanup(func() { _ = reg.Close() })
+	first := place(t, reg, channel, "m1").Term
+	do(t, other, "SCRIPT", "LOAD", reg.AppendScript()) // else the slots are asked for again for it
+	takeOver(t, all, other, one)
+	over.Store(true)
+	if next := place(t, reg, channel, "m2").Term; next.Number <= first.Number {
+		t.Errorf("after the failover the term is %+v, as before", next)
+	}
+}
