@@ -32,6 +32,8 @@ type clusterConfig struct {
 	proxyAppend   bool // a proxy between Dispatch and Redis
 	double        bool // every hand-off reaches Dispatch twice
 	slow          bool // some clients can be made slow
+	sentinel      bool // Redis is a primary with a replica, under Sentinel
+	sharded       bool // Redis is a Cluster
 }
 
 // pingInterval is short, so that clients notice a frozen node soon.
@@ -47,7 +49,8 @@ type cluster struct {
 	minter   *token.Minter
 	storeURL string
 
-	redis                   *redisServer
+	redis                   *redisServer   // nil where there are replicas
+	replicas                *replicas      // nil unless asked for
 	store                   *ferretProcess // nil with SQLite
 	auth, collect, dispatch *process
 	nodes                   []*pushNode
@@ -99,7 +102,9 @@ func newCluster(bin, dir string, cfg clusterConfig) (*cluster, error) {
 
 // wire makes the processes, and the proxies between them.
 func (c *cluster) wire(addrs []string) error {
-	c.redis = newRedis(c.dir, addrs[6])
+	if err := c.wireRedis(addrs[6]); err != nil {
+		return err
+	}
 	if c.cfg.ferretdb {
 		var err error
 		if c.store, err = newFerret(c.dir, addrs[len(addrs)-1]); err != nil {
@@ -112,11 +117,11 @@ func (c *cluster) wire(addrs []string) error {
 
 	c.auth = c.program("auth", "auth", addrs[0], addrs[1], signing, "TOKEN_KEYS="+keyName+":HS256:"+c.tokenKey)
 
-	dispatchRedis, err := c.through(c.cfg.proxyAppend, &c.appends, c.redis.addr)
+	dispatchRedis, err := c.redisURL(c.cfg.proxyAppend, &c.appends)
 	if err != nil {
 		return err
 	}
-	c.dispatch = c.program("dispatch", "dispatch", addrs[2], addrs[3], signing, storeURL, "REDIS_URL=redis://"+dispatchRedis)
+	c.dispatch = c.program("dispatch", "dispatch", addrs[2], addrs[3], signing, storeURL, "REDIS_URL="+dispatchRedis)
 
 	handoff, err := c.through(c.cfg.proxyHandoff, &c.handoff, addrs[2])
 	if err != nil {
@@ -139,16 +144,45 @@ func (c *cluster) wire(addrs []string) error {
 		if err != nil {
 			return err
 		}
-		redis, err := c.through(c.cfg.proxyRedis, &n.redis, c.redis.addr)
+		redis, err := c.redisURL(c.cfg.proxyRedis, &n.redis)
 		if err != nil {
 			return err
 		}
 		n.process = c.program(fmt.Sprintf("node%d", i+1), "pushnode", n.public, internal, signing, storeURL,
-			"REDIS_URL=redis://"+redis, "AUTH_URL=http://"+addrs[0], "NODE_ADDR="+reached,
+			"REDIS_URL="+redis, "AUTH_URL=http://"+addrs[0], "NODE_ADDR="+reached,
 			"DRAIN_TIME="+c.cfg.drain.String(), "PING_INTERVAL="+pingInterval.String())
 		c.nodes = append(c.nodes, n)
 	}
 	return nil
+}
+
+// wireRedis makes the one redis-server, at addr, or the several that the scenario
+// asks for.
+func (c *cluster) wireRedis(addr string) error {
+	if !c.cfg.sentinel && !c.cfg.sharded {
+		c.redis = newRedis(c.dir, addr)
+		return nil
+	}
+	addrs, err := freeaddr.Take(replicasAddrs)
+	if err != nil {
+		return err
+	}
+	if c.cfg.sentinel {
+		c.replicas, err = newSentinels(c.dir, addrs)
+	} else {
+		c.replicas = newRedisCluster(c.dir, addrs)
+	}
+	return err
+}
+
+// redisURL returns how Redis is reached: if it is one server and proxied, through a
+// new proxy, which p is set to.
+func (c *cluster) redisURL(proxied bool, p **proxy) (string, error) {
+	if c.replicas != nil {
+		return c.replicas.url, nil
+	}
+	addr, err := c.through(proxied, p, c.redis.addr)
+	return "redis://" + addr, err
 }
 
 // program makes a process of one of the project's programs.
@@ -183,7 +217,7 @@ func (c *cluster) moveClock(p *process, d time.Duration) error {
 
 // start starts everything and returns when all are ready.
 func (c *cluster) start(ctx context.Context) error {
-	if err := c.redis.start(ctx); err != nil {
+	if err := c.startRedis(ctx); err != nil {
 		return err
 	}
 	if c.store != nil {
@@ -208,6 +242,25 @@ func (c *cluster) start(ctx context.Context) error {
 		c.wg.Go(func() { n.watch(watching) })
 	}
 	return nil
+}
+
+// startRedis starts what Redis is made of.
+func (c *cluster) startRedis(ctx context.Context) error {
+	if c.replicas != nil {
+		return c.replicas.start(ctx)
+	}
+	return c.redis.start(ctx)
+}
+
+// redisProcesses returns what Redis is made of.
+func (c *cluster) redisProcesses() []*process {
+	switch {
+	case c.replicas != nil:
+		return c.replicas.processes()
+	case c.redis != nil:
+		return []*process{&c.redis.process}
+	}
+	return nil // it was never wired
 }
 
 func startAll(ctx context.Context, list ...*process) error {
@@ -243,8 +296,8 @@ func (c *cluster) processes() []*process {
 
 // check returns what ended without being told to.
 func (c *cluster) check() error {
-	errs := []error{c.redis.check()}
-	for _, p := range c.processes() {
+	var errs []error
+	for _, p := range append(c.redisProcesses(), c.processes()...) {
 		errs = append(errs, p.check())
 	}
 	return errors.Join(errs...)
@@ -259,8 +312,8 @@ func (c *cluster) close() {
 			p.kill()
 		}
 	}
-	if c.redis != nil {
-		c.redis.kill()
+	for _, p := range c.redisProcesses() {
+		p.kill()
 	}
 	if c.store != nil {
 		c.store.kill()

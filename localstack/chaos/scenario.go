@@ -62,6 +62,10 @@ func scenarios() []scenario {
 			heal: 15 * time.Second},
 		{number: 15, name: "devices offline, then back without position", double: true, harm: goOffline, audit: auditStates, heal: 20 * time.Second},
 		{number: 16, name: "Redis full, logs evicted", double: true, harm: fillRedis},
+		{number: 17, name: "Sentinel lets replicas take over", double: true, harm: failOverSentinel, cluster: clusterConfig{sentinel: true},
+			heal: 15 * time.Second},
+		{number: 18, name: "replicas of a Redis Cluster take over", double: true, harm: failOverShards, cluster: clusterConfig{sharded: true},
+			heal: 15 * time.Second},
 	}
 }
 
