@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -129,13 +131,29 @@ func explain(err error, fields []variable) (name string, told error) {
 				return v.name, fmt.Errorf("%s: not valid (its value is secret and not shown)", v.name)
 			}
 			var lines []error // of a list with several parts that are wrong each has one
-			for line := range strings.SplitSeq(parse.Err.Error(), "\n") {
+			for line := range strings.SplitSeq(whatIsWrong(parse.Err, v.kind), "\n") {
 				lines = append(lines, fmt.Errorf("%s: %s", v.name, line))
 			}
 			return v.name, errors.Join(lines...)
 		}
 	}
 	return "", err
+}
+
+// whatIsWrong says of a value that is no kind what it is to be, and of others what
+// err says.
+func whatIsWrong(err error, kind reflect.Type) string {
+	switch {
+	case kind == reflect.TypeFor[slog.Level]():
+		return "is none of DEBUG, INFO, WARN and ERROR"
+	case kind == reflect.TypeFor[time.Duration]():
+		return "is no duration, such as 500ms, 20s or 1m30s"
+	case kind.PkgPath() == "" && kind.Kind() == reflect.Bool:
+		return "is neither true nor false"
+	case kind.PkgPath() == "" && reflect.Int <= kind.Kind() && kind.Kind() <= reflect.Int64:
+		return "is no whole number, or too large a one"
+	}
+	return err.Error()
 }
 
 // Usage writes to w what -h prints: the program, and every environment variable
@@ -160,6 +178,7 @@ type variable struct {
 	fallback, help string
 	required       bool
 	secret         bool
+	kind           reflect.Type
 }
 
 // variablesOf lists the environment variables of C.
@@ -184,6 +203,7 @@ func variables(t reflect.Type) []variable {
 			fallback: f.Tag.Get("envDefault"), help: f.Tag.Get("help"),
 			required: strings.Contains(options, "required") || strings.Contains(options, "notEmpty"),
 			secret:   f.Tag.Get("secret") == "true",
+			kind:     f.Type,
 		})
 	}
 	return list

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -193,6 +194,23 @@ func (c *config) Check() error {
 	return errors.Join(errs...)
 }
 
+// TestLoadTellsWhatAValueIsToBe shows what stands in place of the words of parsers.
+func TestLoadTellsWhatAValueIsToBe(t *testing.T) {
+	type kinds struct {
+		Level slog.Level    `env:"LEVEL"`
+		Count int           `env:"COUNT"`
+		Wait  time.Duration `env:"WAIT"`
+		On    bool          `env:"ON"`
+	}
+	env := map[string]string{"LEVEL": "loud", "COUNT": "1e3", "WAIT": "20", "ON": "maybe"}
+	_, err := Load[kinds](t.Context(), func(k string) string { return env[k] })
+	want := "LEVEL: is none of DEBUG, INFO, WARN and ERROR\nCOUNT: is no whole number, or too large a one\n" +
+		"WAIT: is no duration, such as 500ms, 20s or 1m30s\nON: is neither true nor false"
+	if got := fmt.Sprint(err); got != want {
+		t.Errorf("Load = %q, want %q", got, want)
+	}
+}
+
 func TestLoad(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys")
 	if err := os.WriteFile(file, []byte("shop:one\nshop:two\n"), 0o600); err != nil {
@@ -205,7 +223,7 @@ func TestLoad(t *testing.T) {
 		"good": {map[string]string{"STORE_URL": "env:REAL", "REAL": "sqlite:x", "API_KEYS": "file:" + file, "SIGNING_SECRETS": "a,b"}, nil},
 		"everything bad at once": {map[string]string{
 			"API_KEYS": "shop", "SIGNING_SECRETS": "sesame,,", "DRAIN_TIME": "soon", "PRIVATE_NUMBER": "sesame"},
-			[]string{"STORE_URL: not set", "API_KEYS: key 1 is not of the form", "SIGNING_SECRETS: secret 2 is empty", `DRAIN_TIME: unable to parse`, "PRIVATE_NUMBER: not valid"}},
+			[]string{"STORE_URL: not set", "API_KEYS: key 1 is not of the form", "SIGNING_SECRETS: secret 2 is empty", "DRAIN_TIME: is no duration", "PRIVATE_NUMBER: not valid"}},
 		"unresolved":                  {map[string]string{"STORE_URL": "env:NOTHING"}, []string{`STORE_URL: env:NOTHING: the variable "NOTHING" is not set`}},
 		"arn":                         {map[string]string{"STORE_URL": "arn:aws:ssm:eu:1:parameter/s"}, []string{"STORE_URL: "}},
 		"own check":                   {map[string]string{"STORE_URL": "x", "DRAIN_TIME": "-1s"}, []string{"DRAIN_TIME: is negative"}},
