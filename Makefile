@@ -31,7 +31,7 @@ test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done $(JAVA)/target
 	@if [ -e $(PYTHON)/.venv/.done ]; then echo "python: $$($(PYTHON)/.venv/bin/python --version)"; \
 		else echo "python: no 3.11 or newer with venv, so TestPythonSDK is skipped"; fi
 	@if [ -e $(JAVA)/target/.done ]; then echo "java: $$(java -version 2>&1 | head -n 1)"; \
-		else echo "java: no SDK without java and mvn on PATH, so TestJavaSDK is skipped"; fi
+		else echo "java: no JDK 17 or newer with mvn, so TestJavaSDK is skipped"; fi
 	@c=$$(command -v chromium || command -v chromium-browser || command -v google-chrome); \
 		echo "chromium: $${c:-none on PATH, so TestPage and TestPageReload are skipped}"
 	$(GO) test -race -timeout 20m ./...
@@ -120,12 +120,12 @@ $(PYTHON)/.venv/.done: $(PYTHON)/requirements.txt
 		else echo "python3: no 3.11 or newer with venv, so the test of the Python SDK is skipped"; fi
 
 # The Java SDK for its test, where Maven is; nobody needs it for anything else, so
-# that it cannot be fetched fails nothing.
+# that it cannot be fetched fails nothing. java compiles the test as it runs it.
 $(JAVA)/target/.done: $(JAVA)/pom.xml
-	@if command -v mvn >/dev/null && command -v java >/dev/null; then cd $(JAVA) && rm -rf target && \
+	@if command -v mvn >/dev/null && [ "$$(javac -version 2>&1 | sed -n 's/^javac \([0-9]*\).*/\1/p')" -ge 17 ] 2>/dev/null; then cd $(JAVA) && rm -rf target && \
 		mvn -q -B -Dstyle.color=never dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=target/lib && \
 		touch target/.done || echo "mvn: the SDK could not be fetched, so the test of the Java SDK is skipped"; \
-		else echo "java and mvn: not both, so the test of the Java SDK is skipped"; fi
+		else echo "java: no JDK 17 or newer with mvn, so the test of the Java SDK is skipped"; fi
 
 # AWS: what sam build calls, and LocalStack.
 include deploy.mk
