@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -32,6 +33,7 @@ type client struct {
 	mu        sync.Mutex // guards what follows
 	home      int        // the node that it is sent to while that is up
 	sticky    bool       // it goes there whether that is up or not
+	away      bool       // it reaches none
 	sdk       *centrifuge.Client
 	line      *line
 	conn      uint32 // number of the present or last connection
@@ -139,6 +141,22 @@ func (c *client) drop() {
 	}
 }
 
+// goAway breaks the client's line and lets it have no other, until the returned
+// function is called.
+func (c *client) goAway() (comeBack func()) {
+	set := func(away bool) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.away = away
+	}
+	set(true)
+	c.drop()
+	return func() { set(false) }
+}
+
+// errAway is what a client gets that reaches no node.
+var errAway = errors.New("the network is away")
+
 // whole reports whether the client is connected and subscribed to everything.
 func (c *client) whole() bool {
 	c.mu.Lock()
@@ -212,8 +230,11 @@ func (c *client) take(channel string, p centrifuge.Publication) {
 // else to another one that is.
 func (c *client) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	c.mu.Lock()
-	home, sticky := c.home, c.sticky
+	home, sticky, away := c.home, c.sticky, c.away
 	c.mu.Unlock()
+	if away {
+		return nil, errAway
+	}
 	nodes := c.w.cluster.nodes
 	target := nodes[home%len(nodes)]
 	for i := 0; !sticky && i < len(nodes); i++ {
