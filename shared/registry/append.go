@@ -193,6 +193,7 @@ func (r *Registry) appendPart(ctx context.Context, a *appending, todo []int) (ma
 			for k, i := range group {
 				item, err := call.item(k)
 				if err != nil {
+					r.connections.refused(err) // the script told it of the item alone
 					item.Err = fmt.Errorf("append to %s: %w", a.items[i].Channel, err)
 				}
 				a.results[i] = item

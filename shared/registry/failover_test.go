@@ -2,10 +2,13 @@ package registry_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -155,4 +158,94 @@ func TestTakeoverThatNotAllHaveHeardOf(t *testing.T) {
 	if next := place(t, reg, channel, "m2").Term; next.Number <= first.Number {
 		t.Errorf("after the failover the term is %+v, as before", next)
 	}
+}
+
+// A primary is demoted behind one address, which leads to the new one from then on,
+// and keeps its connections.
+func TestDemotedBehindOneAddress(t *testing.T) {
+	one, other := registrytest.Redis(t), registrytest.Redis(t)
+	to, addr := relay(t, one.Addr())
+	reg, err := registry.Open("redis://"+addr, &registrytest.Terms{}, registry.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reg.Close() })
+	first := place(t, reg, "#42", "m1").Term
+	follow(t, other, one)
+	eventually(t, func() error { return has(other, "master_link_status:up") })
+	do(t, other, "REPLICAOF", "NO", "ONE")
+	follow(t, one, other)
+	eventually(t, func() error { return has(one, "master_link_status:up") })
+	to.Store(other.Addr())
+	// One item is refused as its command, several are as what their script says of each.
+	if next := place(t, reg, "#42", "m2").Term; next.Number <= first.Number {
+		t.Errorf("after the failover the term is %+v, as before", next)
+	}
+	follow(t, other, one)
+	eventually(t, func() error { return has(other, "role:slave") })
+	do(t, one, "REPLICAOF", "NO", "ONE")
+	to.Store(one.Addr())
+	eventually(t, func() error {
+		a, err := reg.Append(t.Context(), []registry.Item{
+			{Channel: "#42", Message: message("m3"), Asked: true}, {Channel: "#42", Message: message("m4"), Asked: true}})
+		if err != nil {
+			return err
+		}
+		return errors.Join(a.Items[0].Err, a.Items[1].Err)
+	})
+}
+
+// follow makes a server the replica of another.
+func follow(t *testing.T, replica, primary *registrytest.Server) {
+	t.Helper()
+	do(t, primary, "CONFIG", "SET", "repl-diskless-sync-delay", "0") // else it waits for others
+	host, port, _ := net.SplitHostPort(primary.Addr())
+	do(t, replica, "REPLICAOF", host, port)
+}
+
+// relay returns an address at which each new connection is led to where to says
+// then. What is open stays until the test ends.
+func relay(t *testing.T, first string) (to *atomic.Value, addr string) {
+	t.Helper()
+	to = &atomic.Value{}
+	to.Store(first)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	var mu sync.Mutex // guards open
+	var open []net.Conn
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			d, err := net.Dial("tcp", to.Load().(string))
+			if err != nil {
+				_ = c.Close()
+				continue
+			}
+			mu.Lock()
+			open = append(open, c, d)
+			mu.Unlock()
+			for _, way := range [][2]net.Conn{{c, d}, {d, c}} {
+				running.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					_ = way[0].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for _, c := range open {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		running.Wait()
+	})
+	return to, l.Addr().String()
 }

@@ -107,6 +107,8 @@ type Registry struct {
 	checked atomic.Int64              // how often that was when the run id was last found right
 	// In a Cluster the addresses of the primaries at that look; nil until the first.
 	primaries atomic.Pointer[[]string]
+	// connections are those to Redis; nil in a Cluster.
+	connections *connections
 
 	settling chan struct{} // holds one token: the right to change term
 
@@ -143,6 +145,8 @@ func New(client redis.UniversalClient, terms Terms, cfg Config) *Registry {
 		})
 	} else {
 		client.AddHook(dialCounter{&r.met})
+		r.connections = &connections{open: make(map[*connection]struct{})}
+		client.AddHook(r.connections)
 	}
 	return r
 }
