@@ -23,16 +23,16 @@ var errNoJSON = errors.New("the data is no JSON")
 // around is about how long a push is without its data, channel and texts.
 const around = 128
 
-// encodedSize returns about how long the push of e is in JSON, which is longer
+// EncodedSize returns about how long the push of e is in JSON, which is longer
 // than in Protobuf.
-func encodedSize(e *push.Entry) int {
+func EncodedSize(e *push.Entry) int {
 	m := e.Message
 	return around + len(m.Data) + len(e.Channel) + len(m.ID) + len(m.Event) + len(m.Trace)
 }
 
 // appendJSON appends the push of e as JSON, without newline.
 func appendJSON(b []byte, e *push.Entry) ([]byte, error) {
-	b = AppendString(append(slices.Grow(b, encodedSize(e)), `{"push":{"channel":`...), string(e.Channel))
+	b = AppendString(append(slices.Grow(b, EncodedSize(e)), `{"push":{"channel":`...), string(e.Channel))
 	b, err := AppendJSON(append(b, `,"pub":`...), e)
 	return append(b, `}}`...), err
 }

@@ -109,10 +109,10 @@ func (p *pass) take() *Publication {
 	n, size := 0, 0
 	for i := range p.waiting {
 		e := &p.waiting[i]
-		if n > 0 && (size+encodedSize(e) > groupBytes || !json.Valid(e.Message.Data)) {
+		if n > 0 && (size+EncodedSize(e) > groupBytes || !json.Valid(e.Message.Data)) {
 			break
 		}
-		size += encodedSize(e)
+		size += EncodedSize(e)
 		p.bytes -= len(e.Message.Data)
 		if n++; n == 1 && len(p.waiting) > 1 && !json.Valid(e.Message.Data) {
 			break

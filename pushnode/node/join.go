@@ -126,20 +126,17 @@ func (c *client) joinFrom(j *join, from push.Offset, p page) {
 // takes a message over 1 MiB: the SDK for Python did not up to 0.5.
 const replyBytes = 2 * pageBytes
 
-// entryBytes is about what a publication takes besides its data.
-const entryBytes = 256
-
 // fits reports whether entries have room in the reply, and takes it. A page holds
 // one entry at least, however small its share of the reply: so large messages in
 // many channels would make it larger than some clients take. What has no room
 // follows the reply, from its beginning.
 func (j *join) fits(entries []push.Entry) bool {
-	if j.reply == nil {
+	if j.reply == nil || len(entries) == 0 {
 		return true
 	}
-	size := int64(len(entries)) * entryBytes
-	for _, e := range entries {
-		size += int64(len(e.Message.Data))
+	var size int64
+	for i := range entries {
+		size += int64(hub.EncodedSize(&entries[i]))
 	}
 	if with := j.reply.Add(size); with <= replyBytes || with == size {
 		return true

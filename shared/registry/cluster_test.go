@@ -26,7 +26,7 @@ func cluster(t *testing.T) []*registrytest.Server {
 	slots := []string{"0-5460", "5461-10922", "10923-16383"}
 	var all []*registrytest.Server
 	for i := range slots {
-		s := registrytest.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+		s := registrytest.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000",
 			"--cluster-port", freePort(t), "--cluster-require-full-coverage", "no")
 		all = append(all, s)
 		lo, hi, _ := strings.Cut(slots[i], "-")

@@ -23,7 +23,7 @@ import (
 // replicaOf adds to a Cluster a replica of one of its primaries.
 func replicaOf(t *testing.T, primary *registrytest.Server) *registrytest.Server {
 	t.Helper()
-	s := registrytest.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", freePort(t),
+	s := registrytest.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000", "--cluster-port", freePort(t),
 		"--cluster-require-full-coverage", "no")
 	do(t, primary, "CONFIG", "SET", "repl-diskless-sync-delay", "0") // else it waits for others
 	host, port, _ := net.SplitHostPort(primary.Addr())
@@ -117,11 +117,10 @@ func TestFormerPrimaryTakesOver(t *testing.T) {
 	do(t, other, "ACL", "SETUSER", "default", "-psync", "-sync")
 	do(t, other, "CLIENT", "KILL", "TYPE", "replica")
 	eventually(t, func() error { return has(one, "master_link_status:down") })
-	lost := place(t, b.Registry, channel, "m3").Items[0]
+	place(t, b.Registry, channel, "m3") // and it is lost
 	takeOver(t, servers, one, other)
-	next := place(t, b.Registry, channel, "m4")
-	if next.Term.Number <= second.Number || next.Items[0].Offset <= lost.Offset {
-		t.Errorf("Append at the former primary = %+v in term %+v, want another term than %+v, above %d", next.Items, next.Term, second, lost.Offset)
+	if next := place(t, b.Registry, channel, "m4").Term; next.Number <= second.Number {
+		t.Errorf("at the former primary the term is %+v, as before", next)
 	}
 }
 
