@@ -133,6 +133,21 @@ func (r *rig) run(name string, args ...string) string {
 	return strings.TrimSpace(out)
 }
 
+// answer is run without what the command warned of: docker does so where the
+// machine forwards no packets, which nothing here needs.
+func (r *rig) answer(name string, args ...string) string {
+	r.t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(r.t.Context()), name, args...)
+	cmd.Dir = r.root
+	var warned strings.Builder
+	cmd.Stderr = &warned
+	out, err := cmd.Output()
+	if err != nil {
+		r.t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, &warned)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 func (r *rig) try(name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(r.t.Context()), name, args...)
 	cmd.Dir = r.root
@@ -360,7 +375,7 @@ func (r *rig) startNode() *node {
 	if r.metadata == nil {
 		r.metadata = serveMetadata(r.whole, r.bridge)
 	}
-	id := r.run("docker", "run", "-d", "--read-only", "--cap-drop", "ALL",
+	id := r.answer("docker", "run", "-d", "--read-only", "--cap-drop", "ALL",
 		"-e", "ECS_CONTAINER_METADATA_URI_V4="+r.metadata.URL+"/v4/task",
 		"-e", "AUTH_URL=lambda://"+r.outputs["AuthFunction"],
 		"-e", "REDIS_URL="+r.redisARN, "-e", "STORE_URL="+r.storeARN, "-e", "SIGNING_SECRETS="+r.outputs["SigningSecretArn"],
@@ -375,7 +390,7 @@ func (r *rig) startNode() *node {
 		}
 		r.try("docker", "rm", "-f", id)
 	})
-	n.ip = r.run("docker", "inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
+	n.ip = r.answer("docker", "inspect", "-f", "{{.NetworkSettings.IPAddress}}", id)
 	r.until("the node is ready", func() bool {
 		resp, err := http.Get("http://" + n.ip + ":8711/readyz")
 		if err != nil {
