@@ -253,30 +253,11 @@ func (s *Sweeper) keep(ctx context.Context, entries ...store.Callback) error {
 	return s.store.KeepCallbacks(ctx, entries)
 }
 
-// load returns the records of entries. If they cannot be read together although
-// the store answers, each is read alone, and those that are at fault come with
-// their error.
+// load returns the records of entries, as [store.LoadReadable] does.
 func (s *Sweeper) load(ctx context.Context, entries []*store.Callback) (map[push.MessageID]store.Record, map[push.MessageID]error, error) {
 	ids := make([]push.MessageID, len(entries))
 	for i, c := range entries {
 		ids[i] = c.Message
 	}
-	records, err := s.store.LoadMessages(ctx, ids)
-	if err == nil || errors.Is(err, store.ErrUnavailable) {
-		return records, nil, err
-	}
-	records, unreadable := make(map[push.MessageID]store.Record), make(map[push.MessageID]error)
-	for _, id := range ids {
-		one, err := s.store.LoadMessages(ctx, []push.MessageID{id})
-		if errors.Is(err, store.ErrUnavailable) {
-			return nil, nil, err
-		}
-		if err != nil {
-			unreadable[id] = err
-		}
-		if r, ok := one[id]; ok {
-			records[id] = r
-		}
-	}
-	return records, unreadable, nil
+	return store.LoadReadable(ctx, ids, s.store.LoadMessages)
 }

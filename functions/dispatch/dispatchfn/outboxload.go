@@ -2,7 +2,6 @@ package dispatchfn
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -109,29 +108,11 @@ func sizeOf(m *push.Message) int {
 	return size
 }
 
-// load returns the records of entries. If they cannot be read together although
-// the store answers, each is read alone, and those that are at fault come with
-// their error.
+// load returns the records of entries, as [store.LoadReadable] does.
 func (h *Handler) load(ctx context.Context, entries []store.OutboxEntry) (map[push.MessageID]store.Record, map[push.MessageID]error, error) {
 	ids := make([]push.MessageID, len(entries))
 	for i := range entries {
 		ids[i] = entries[i].Message
 	}
-	records, err := h.store.LoadMessages(ctx, ids)
-	if err == nil || errors.Is(err, store.ErrUnavailable) {
-		return records, nil, err
-	}
-	records = make(map[push.MessageID]store.Record, len(ids))
-	unreadable := make(map[push.MessageID]error)
-	for _, id := range ids {
-		one, err := h.store.LoadMessages(ctx, []push.MessageID{id})
-		if errors.Is(err, store.ErrUnavailable) {
-			return nil, nil, err
-		}
-		if err != nil {
-			unreadable[id] = err
-		}
-		maps.Copy(records, one)
-	}
-	return records, unreadable, nil
+	return store.LoadReadable(ctx, ids, h.store.LoadMessages)
 }
