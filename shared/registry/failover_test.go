@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +38,18 @@ func replicaOf(t *testing.T, primary *registrytest.Server) *registrytest.Server 
 	})
 	eventually(t, func() error { return has(s, "master_link_status:up") })
 	return s
+}
+
+// withReplica returns the three primaries of a Cluster, and fourth a replica of the
+// one at which channel is, of which all have heard.
+func withReplica(t *testing.T, channel push.Channel) (servers []*registrytest.Server, at int) {
+	t.Helper()
+	servers = cluster(t)
+	_, at = slotOf(t, servers, channel)
+	replica := replicaOf(t, servers[at])
+	servers = append(servers, replica)
+	eventually(t, func() error { return knownTo(servers, replica, "slave") })
+	return servers, at
 }
 
 // has returns nil if what a server tells of its replication has the line want.
@@ -97,13 +108,9 @@ func place(t *testing.T, reg *registry.Registry, c push.Channel, id string) regi
 // message. The client's connections to it are those of its first time: no new one
 // tells that there is another Redis.
 func TestFormerPrimaryTakesOver(t *testing.T) {
-	servers := cluster(t)
 	const channel = push.Channel("#42")
-	_, at := slotOf(t, servers, channel)
-	one := servers[at]
-	other := replicaOf(t, one)
-	servers = append(servers, other)
-	eventually(t, func() error { return knownTo(servers, other, "slave") })
+	servers, at := withReplica(t, channel)
+	one, other := servers[at], servers[3]
 	b := openCluster(t, servers)
 	first := place(t, b.Registry, channel, "m1").Term
 
@@ -127,13 +134,9 @@ func TestFormerPrimaryTakesOver(t *testing.T) {
 // A replica takes over in a Cluster, and the servers that the client asks for the
 // slots have not heard of it.
 func TestTakeoverThatNotAllHaveHeardOf(t *testing.T) {
-	servers := cluster(t)
 	const channel = push.Channel("#42")
-	_, at := slotOf(t, servers, channel)
-	one := servers[at]
-	other := replicaOf(t, one)
-	all := append(slices.Clone(servers), other)
-	eventually(t, func() error { return knownTo(all, other, "slave") })
+	all, at := withReplica(t, channel)
+	servers, one, other := all[:3], all[at], all[3]
 	var news atomic.Int64 // how often the slots were asked for since the takeover
 	var over atomic.Bool
 	client := redis.NewClusterClient(&redis.ClusterOptions{ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
