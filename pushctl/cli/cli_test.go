@@ -3,12 +3,15 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"pushcluster/pushctl/api"
+	"pushcluster/pushctl/follow"
 	"pushcluster/shared/push"
 )
 
@@ -143,6 +146,29 @@ func TestMainInterrupted(t *testing.T) {
 				}
 			case <-time.After(time.Minute): // the machine may stand still meanwhile
 				t.Errorf("Main(%q) still waits for stdin", args)
+			}
+		})
+	}
+}
+
+// That a node may be elsewhere is told of a socket that could not be opened alone.
+func TestHintOfTail(t *testing.T) {
+	const node = "http://127.0.0.1:8711"
+	tests := map[string]struct {
+		err  error
+		want string
+	}{
+		"no socket":       {&follow.Unreached{Node: node, Err: errors.New("connection refused")}, "is a push node there"},
+		"no token":        {&api.Error{Service: "Auth", URL: "http://127.0.0.1:8701", Err: errors.New("connection refused")}, "is it running? AUTH_URL"},
+		"an expired one":  {&follow.Refused{Node: node, Code: 109, Reason: "token expired"}, "get a new token"},
+		"Auth is away":    {&follow.Refused{Node: node, Code: 100, Reason: "internal server error", Temporary: true}, "repeat it in a moment"},
+		"a bad request":   {&follow.Refused{Node: node, Code: 107, Reason: "bad request"}, ""},
+		"a revoked token": {&follow.Ended{Code: 3500, Reason: "invalid token"}, "the token does not count"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := describe(tt.err).Hint; !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
+				t.Errorf("describe(%v) hints %q, want %q", tt.err, got, tt.want)
 			}
 		})
 	}

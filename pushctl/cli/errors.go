@@ -74,6 +74,10 @@ func describe(err error) fault {
 		f.Hint = "is a push node there, and ready? NODE_URL or --node says where it is"
 		return f
 	}
+	if refused, ok := errors.AsType[*follow.Refused](err); ok {
+		f.Hint = refusedHint(refused)
+		return f
+	}
 	e, ok := errors.AsType[*api.Error](err)
 	if p, isProblem := errors.AsType[*push.Problem](err); !ok && isProblem { // it came in the middle of an answer
 		return fault{Error: "Collect had to stop: " + p.Title + " (" + string(p.Code) + ")", Code: p.Code, Status: p.Status, Detail: p.Detail, Hint: hints[p.Code]}
@@ -119,6 +123,20 @@ func hint(e *api.Error) string {
 		return fmt.Sprintf("is %s right? %s or %s says where %s is", e.URL, variable, flag, e.Service)
 	}
 	return fmt.Sprintf("is it running? %s or %s says where it is", variable, flag)
+}
+
+// tokenExpired is the client protocol's error code of a token that was good once.
+const tokenExpired = 109
+
+// refusedHint says what to do about a connect that was refused.
+func refusedHint(e *follow.Refused) string {
+	switch {
+	case e.Code == tokenExpired:
+		return "get a new token with pushctl token"
+	case e.Temporary:
+		return "repeat it in a moment; pushctl status tells what is away"
+	}
+	return ""
 }
 
 // closeHint says what to do about a connection that was closed for good.

@@ -59,7 +59,7 @@ func (e *Ended) Error() string {
 	return fmt.Sprintf("the server closed the connection for good: %s (%d)", e.Reason, e.Code)
 }
 
-// An Unreached is a first connection that did not come about.
+// An Unreached is a first socket that could not be opened.
 type Unreached struct {
 	Node string
 	Err  error // the SDK's
@@ -70,6 +70,19 @@ func (e *Unreached) Error() string { return fmt.Sprintf("node %s: %v", e.Node, e
 
 // Unwrap returns what the SDK said.
 func (e *Unreached) Unwrap() error { return e.Err }
+
+// A Refused is a first connect that the node answered with an error.
+type Refused struct {
+	Node      string
+	Code      uint32
+	Reason    string
+	Temporary bool // the same may do better later
+}
+
+// Error says which node, and with which code.
+func (e *Refused) Error() string {
+	return fmt.Sprintf("node %s refused: %s (%d)", e.Node, e.Reason, e.Code)
+}
 
 // Address returns where a client connects to the node at rawURL.
 func Address(rawURL string) (string, error) {
@@ -112,7 +125,8 @@ type follower struct {
 // Run connects and gives every message to take, and what happens to the
 // connection to told, both from one goroutine at a time. It ends when ctx does,
 // with nil; when take returns an error, with that; when the node cannot be reached
-// at first, with an [*Unreached]; or when the server does not want it, with an
+// at first, with an [*Unreached]; when no token comes, with the error of
+// [Config.Token]; or when the server does not want it, with a [*Refused], an
 // [*Ended] or what is wrong. A message with which take returned an error is not
 // acknowledged, unless that was [ErrEnough].
 func Run(ctx context.Context, cfg Config, take func(Message) error, told func(string)) error {
@@ -155,7 +169,7 @@ func Run(ctx context.Context, cfg Config, take func(Message) error, told func(st
 		return err
 	}
 	if err := f.client.Connect(); err != nil {
-		return &Unreached{cfg.Node, err}
+		f.failed(err) // of most it was told already
 	}
 	select {
 	case <-ctx.Done():
@@ -229,8 +243,24 @@ func (f *follower) failed(err error) {
 	case f.connected:
 		f.told(err.Error())
 	default:
-		f.endLocked(&Unreached{f.cfg.Node, err})
+		f.endLocked(f.firstFailure(err))
 	}
+}
+
+// firstFailure returns what Run says of an error before the first connection. Once
+// the socket is open a node is there, whatever comes of the token or the connect
+// command.
+func (f *follower) firstFailure(err error) error {
+	if _, ok := errors.AsType[centrifuge.TransportError](err); ok {
+		return &Unreached{f.cfg.Node, err}
+	}
+	if refresh, ok := errors.AsType[centrifuge.RefreshError](err); ok {
+		return refresh.Err
+	}
+	if refused, ok := errors.AsType[*centrifuge.Error](err); ok {
+		return &Refused{f.cfg.Node, refused.Code, refused.Message, refused.Temporary}
+	}
+	return fmt.Errorf("node %s: %w", f.cfg.Node, err)
 }
 
 func (f *follower) publication(channel string, p centrifuge.Publication) {

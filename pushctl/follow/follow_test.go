@@ -2,10 +2,15 @@ package follow
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +55,67 @@ func TestRunWaitsForTheHandshake(t *testing.T) {
 	err := Run(t.Context(), Config{Node: n.URL, Token: token}, func(Message) error { return nil }, func(string) {})
 	if err == nil || !strings.Contains(err.Error(), "bad handshake") {
 		t.Errorf("Run = %v, want that the node answered", err)
+	}
+}
+
+// newNode returns a node that opens every socket and answers the first frame with text. It ends
+// with t.
+func newNode(t *testing.T, text string) *httptest.Server {
+	n := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		accept := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+			base64.StdEncoding.EncodeToString(accept[:]))
+		rw.Flush()
+		if _, err := rw.ReadByte(); err != nil {
+			return // it left before its connect command
+		}
+		rw.Write(append([]byte{0x81, byte(len(text))}, text...))
+		rw.Flush()
+		io.Copy(io.Discard, rw) // until the client leaves
+	}))
+	t.Cleanup(n.Close)
+	return n
+}
+
+// Only a socket that could not be opened says that no node is there.
+func TestFirstFailure(t *testing.T) {
+	errNoToken := errors.New("no token")
+	node := newNode(t, `{"id":1,"error":{"code":109,"message":"token expired"}}`)
+	tests := map[string]struct {
+		node   string
+		tokens []string // those of one call after another; then there is none
+		want   error    // of an Unreached the kind
+	}{
+		"no node":            {"http://127.0.0.1:1", []string{"token"}, &Unreached{}},
+		"no token later":     {node.URL, []string{""}, errNoToken},
+		"the connect itself": {node.URL, []string{"token"}, &Refused{node.URL, 109, "token expired", false}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			token := func(context.Context) (string, error) {
+				if asked++; asked > len(tt.tokens) {
+					return "", errNoToken
+				}
+				return tt.tokens[asked-1], nil
+			}
+			err := Run(t.Context(), Config{Node: tt.node, Token: token}, func(Message) error { return nil }, func(string) {})
+			if u, ok := errors.AsType[*Unreached](err); ok {
+				err = &Unreached{} // what the SDK says is its own
+				if u.Node != tt.node {
+					t.Errorf("Run names the node %q, want %q", u.Node, tt.node)
+				}
+			}
+			if !reflect.DeepEqual(err, tt.want) {
+				t.Errorf("Run = %#v, want %#v", err, tt.want)
+			}
+		})
 	}
 }
 
