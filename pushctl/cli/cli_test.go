@@ -82,6 +82,41 @@ func TestMainTellsHowItIsUsed(t *testing.T) {
 	}
 }
 
+// Whoever chooses what is no choice is told what they are, and so is a shell that
+// completes.
+func TestMainNamesTheChoices(t *testing.T) {
+	const outcomes = `"accepted","no_rule_matched","nobody","parked"`
+	tests := map[string]struct {
+		args []string
+		want string
+	}{
+		"of a list":         {[]string{"deliveries", "shop", "--outcome", "parkd"}, outcomes + `,"refused","challenge" but got "parkd"`},
+		"of a replay":       {[]string{"replay", "shop", "--outcome", "parkd"}, outcomes + ` but got "parkd"`},
+		"of a dry run":      {[]string{"dry-run", "shop", "rules.yaml", "--outcome", ""}, outcomes + ` but got ""`},
+		"for every command": {[]string{"nodes", "--color", "red"}, `"auto","always","never" but got "red"`},
+		"a place":           {[]string{"completion", "tcsh"}, `"bash","zsh","fish" but got "tcsh"`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			code := Main(t.Context(), tt.args, strings.NewReader(""), io.Discard, &stderr)
+			if code != exitUsage || !strings.Contains(stderr.String(), " must be one of "+tt.want+"\n") {
+				t.Errorf("Main(%q) = %d and says %q, want %d and the choices %s", tt.args, code, &stderr, exitUsage, tt.want)
+			}
+		})
+	}
+	var g grammar
+	k, err := newParser(&g, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range [][]string{{"deliveries", "shop", "--outcome", ""}, {"replay", "shop", "--outcome", ""}, {"dry-run", "shop", "--outcome", ""}} {
+		if got := complete(k.Model.Node, words); len(got) < 4 || slices.Contains(got, "") {
+			t.Errorf("complete(%q) = %q, want the outcomes", words, got)
+		}
+	}
+}
+
 // What is wrong with a command's words names the command whose help says more.
 func TestMainNamesTheCommand(t *testing.T) {
 	tests := map[string]struct {

@@ -15,11 +15,20 @@ import (
 )
 
 type deliveriesCmd struct {
-	Source  string `arg:"" help:"The source's name."`
-	ID      string `arg:"" optional:"" name:"id" help:"The delivery's id, which is its sender's: tell all that is kept of it."`
-	Outcome string `placeholder:"OUTCOME" enum:",accepted,no_rule_matched,nobody,parked,refused,challenge" default:"" help:"Only those: accepted, no_rule_matched, nobody, parked, refused or challenge."`
-	Before  string `placeholder:"TIME" help:"Only those that came before: RFC 3339, or a duration ago, as 2h."`
-	Limit   int    `short:"n" default:"50" help:"At most so many; 0: all that are kept."`
+	Source  string  `arg:"" help:"The source's name."`
+	ID      string  `arg:"" optional:"" name:"id" help:"The delivery's id, which is its sender's: tell all that is kept of it."`
+	Outcome *string `placeholder:"OUTCOME" enum:"accepted,no_rule_matched,nobody,parked,refused,challenge" help:"Only those: accepted, no_rule_matched, nobody, parked, refused or challenge."`
+	Before  string  `placeholder:"TIME" help:"Only those that came before: RFC 3339, or a duration ago, as 2h."`
+	Limit   int     `short:"n" default:"50" help:"At most so many; 0: all that are kept."`
+}
+
+// chosen returns the choice of a flag, "" if there was none. Were that a choice of
+// its own, it would be offered with the others.
+func chosen(choice *string) string {
+	if choice == nil {
+		return ""
+	}
+	return *choice
 }
 
 // Run tells what came of a source, the newest first, or all of one delivery.
@@ -40,7 +49,7 @@ func (c *deliveriesCmd) Run(ctx context.Context, s *session) error {
 	}
 	var rows [][]string
 	for left := c.Limit; ; {
-		page, err := client.Deliveries(ctx, api.DeliveriesQuery{Source: c.Source, Outcome: c.Outcome, Before: before, Limit: pageSize(left, c.Limit)})
+		page, err := client.Deliveries(ctx, api.DeliveriesQuery{Source: c.Source, Outcome: chosen(c.Outcome), Before: before, Limit: pageSize(left, c.Limit)})
 		if err != nil {
 			return err
 		}
@@ -160,7 +169,7 @@ type replayCmd struct {
 	ID      []string `arg:"" optional:"" name:"id" help:"Ids of deliveries."`
 	From    string   `placeholder:"TIME" help:"In place of ids: those that came since, RFC 3339, or a duration ago, as 2h."`
 	To      string   `placeholder:"TIME" help:"And before this time."`
-	Outcome string   `placeholder:"OUTCOME" enum:",accepted,no_rule_matched,nobody,parked" default:"" help:"Only those: accepted, no_rule_matched, nobody or parked."`
+	Outcome *string  `placeholder:"OUTCOME" enum:"accepted,no_rule_matched,nobody,parked" help:"Only those: accepted, no_rule_matched, nobody or parked."`
 	Again   bool     `help:"Send what was sent before once more, under new ids."`
 }
 
@@ -177,12 +186,12 @@ Examples:
 // or is parked after it.
 func (c *replayCmd) Run(ctx context.Context, s *session) error {
 	switch {
-	case len(c.ID) > 0 && c.From+c.To+c.Outcome != "":
+	case len(c.ID) > 0 && c.From+c.To+chosen(c.Outcome) != "":
 		return usage("name deliveries by their ids, or by --from, --to and --outcome")
 	case len(c.ID) == 0 && c.From == "":
 		return usage("name the deliveries, or say with --from since when")
 	}
-	r := api.Range{Outcome: c.Outcome, Again: c.Again}
+	r := api.Range{Outcome: chosen(c.Outcome), Again: c.Again}
 	var err error
 	if r.From, r.To, err = span(c.From, c.To, s.now()); err != nil {
 		return err
@@ -279,12 +288,12 @@ func (run *replayRun) take(item api.Item[api.Replayed]) error {
 }
 
 type dryRunCmd struct {
-	Source  string `arg:"" help:"The source whose deliveries to try."`
-	File    string `arg:"" help:"The candidate rules (- for stdin): a list as under rules, one source, or a whole file of sources."`
-	From    string `default:"24h" placeholder:"TIME" help:"Deliveries that came since, RFC 3339, or a duration ago; default ${default}."`
-	To      string `placeholder:"TIME" help:"And before this time."`
-	Outcome string `placeholder:"OUTCOME" enum:",accepted,no_rule_matched,nobody,parked" default:"" help:"Only those: accepted, no_rule_matched, nobody or parked."`
-	All     bool   `help:"Tell those too for which nothing changes."`
+	Source  string  `arg:"" help:"The source whose deliveries to try."`
+	File    string  `arg:"" help:"The candidate rules (- for stdin): a list as under rules, one source, or a whole file of sources."`
+	From    string  `default:"24h" placeholder:"TIME" help:"Deliveries that came since, RFC 3339, or a duration ago; default ${default}."`
+	To      string  `placeholder:"TIME" help:"And before this time."`
+	Outcome *string `placeholder:"OUTCOME" enum:"accepted,no_rule_matched,nobody,parked" help:"Only those: accepted, no_rule_matched, nobody or parked."`
+	All     bool    `help:"Tell those too for which nothing changes."`
 }
 
 // Run tells what candidate rules would make of kept deliveries. It fails if one
@@ -294,7 +303,7 @@ func (c *dryRunCmd) Run(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	r := api.Range{Outcome: c.Outcome}
+	r := api.Range{Outcome: chosen(c.Outcome)}
 	if r.Rules, err = rulesOf(text, c.Source); err != nil {
 		return fmt.Errorf("%s: %w", c.File, err)
 	}
