@@ -205,12 +205,15 @@ func (b *browser) eval(script string) string {
 	return fmt.Sprint(answer.Result.Value)
 }
 
-// pressEnter presses Enter, which what has the focus hears.
-func (b *browser) pressEnter() {
+// keys are those that tests press, with their codes.
+var keys = map[string]int{"Enter": 13, "Tab": 9, "PageUp": 33, "PageDown": 34}
+
+// press presses a key, which what has the focus hears.
+func (b *browser) press(name string) {
 	b.t.Helper()
 	for _, kind := range []string{"keyDown", "keyUp"} {
-		key := map[string]any{"type": kind, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
-		if kind == "keyDown" {
+		key := map[string]any{"type": kind, "key": name, "code": name, "windowsVirtualKeyCode": keys[name]}
+		if kind == "keyDown" && name == "Enter" {
 			key["text"] = "\r"
 		}
 		b.call("Input.dispatchKeyEvent", key, nil)

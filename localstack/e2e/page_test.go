@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -85,17 +86,84 @@ func TestPageByKeyboard(t *testing.T) {
 	for _, n := range []string{"1", "2"} {
 		b.await(`!document.getElementById('send').disabled`)
 		b.eval(`document.getElementById('send').focus()`)
-		b.pressEnter()
+		b.press("Enter")
 		b.await(`document.getElementById('count').textContent === '` + n + `' && !document.getElementById('send').disabled`)
 		if got := b.eval(`document.activeElement.id`); got != "send" {
 			t.Errorf("message %s is sent, and the focus is on %q, want send", n, got)
 		}
 	}
 	b.eval(`document.getElementById('clear').focus()`)
-	b.pressEnter()
+	b.press("Enter")
 	b.await(`document.getElementById('clear').hidden`)
 	if got := b.eval(`document.activeElement.id`); got != "received-title" {
 		t.Errorf("all is cleared, and the focus is on %q, want received-title", got)
+	}
+}
+
+// TestPageLongByKeyboard has the keyboard reach every message that is longer than
+// its frame, by one tab stop for all of them.
+func TestPageLongByKeyboard(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.open(s.Page.URL + "/")
+	b.await(connectedTo(1))
+	long := strings.Repeat(`0,`, 100) + "0"
+	for _, data := range []string{`["first",` + long + `]`, `"short"`, `["second",` + long + `]`, `["third",` + long + `]`} {
+		post(t, s, `{"to":{"users":["42"]},"data":`+data+`}`)
+	}
+	b.await(`document.querySelectorAll('.data[tabindex]').length === 3`)
+	b.eval(`document.getElementById('clear').focus()`)
+	for i, step := range []struct{ key, want string }{
+		{"Tab", "third"}, {"PageUp", "third"}, {"PageDown", "second"}, {"PageDown", "first"}, {"PageDown", "first"},
+		{"PageUp", "second"}, {"Tab", "as user 7"},
+	} {
+		b.press(step.key)
+		if got := b.eval(`document.activeElement.textContent`); !strings.Contains(got, step.want) {
+			t.Errorf("step %d, %s: the focus is on %.40q, want %q in it", i+1, step.key, got, step.want)
+		}
+	}
+	if got := b.eval(`document.querySelector('.data[tabindex="0"]').textContent`); !strings.Contains(got, "second") {
+		t.Errorf("Tab leads to %.40q now, want back to the second", got)
+	}
+}
+
+// TestPageKeepsDirections sends what is written from right to left, and characters
+// that would have everything beside them so.
+func TestPageKeepsDirections(t *testing.T) {
+	b := startBrowser(t)
+	s := start(t, func(cfg *stack.Config) { cfg.Nodes = 1 })
+	b.open(s.Page.URL + "/?user=" + url.QueryEscape("a\u202eb"))
+	b.await(connectedTo(1))
+	// What of a part stands to the left of what it follows in its line, "" if nothing does.
+	const inOrder = `(() => {
+		const texts = document.createTreeWalker(%s, NodeFilter.SHOW_TEXT);
+		const line = [];
+		while (texts.nextNode()) {
+			const range = document.createRange();
+			range.selectNodeContents(texts.currentNode);
+			const { left, top, width } = range.getBoundingClientRect();
+			if (width && texts.currentNode.textContent.trim()) line.push({ left, top: Math.round(top), text: texts.currentNode.textContent });
+		}
+		const moved = line.find(({ left, top }, i) => i > 0 && top === line[i - 1].top && left < line[i - 1].left);
+		return moved ? moved.text + ' of ' + JSON.stringify(line) : '';
+	})()`
+	for name, text := range map[string]string{
+		"an override":      "x\u202eyz",
+		"an isolate ended": "\u2069\u202eyz",
+		"letters":          "\u05d0\u05d1\u05d2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := post(t, s, fmt.Sprintf(`{"to":{"users":["a\u202eb"]},"event":%[1]q,"data":{%[1]q:%[1]q}}`, text))
+			b.await(fmt.Sprintf(`document.querySelector('.message .id')?.textContent === %q`, id))
+			for _, part := range []string{".message .row", ".message .data"} {
+				if got := b.eval(fmt.Sprintf(inOrder, fmt.Sprintf("document.querySelector(%q)", part))); got != "" {
+					t.Errorf("%s: %s is shown before what it follows", part, got)
+				}
+			}
+		})
+	}
+	if got := b.eval(fmt.Sprintf(inOrder, "document.getElementById('footer')")); got != "" {
+		t.Errorf("the footer: %s is shown before what it follows", got)
 	}
 }
 

@@ -87,8 +87,8 @@ let received = 0;
 function showMessage({ channel, offset, data, tags, late }) {
   const card = $('message').content.cloneNode(true);
   const part = (name) => card.querySelector('.' + name);
-  part('event').textContent = tags.event || 'message';
-  part('channel').textContent = channel;
+  part('event').textContent = plain(tags.event || 'message');
+  part('channel').textContent = plain(channel);
   part('late').hidden = !late;
   const at = new Date(tags.at ?? Date.now());
   const time = card.querySelector('time');
@@ -98,9 +98,9 @@ function showMessage({ channel, offset, data, tags, late }) {
   time.textContent = today ? at.toLocaleTimeString(undefined, clock)
     : at.toLocaleString(undefined, { year: 'numeric', month: 'short', day: 'numeric', ...clock });
   time.title = `accepted ${at.toLocaleString()}`;
-  part('data').append(...coloured(JSON.stringify(data, null, 2) ?? ''));
-  part('id').textContent = tags.id ?? '';
-  part('id').title = `message id; offset ${offset} in ${channel}`;
+  part('data').append(...coloured(plain(JSON.stringify(data, null, 2) ?? '')));
+  part('id').textContent = plain(tags.id ?? '');
+  part('id').title = `message id; offset ${offset} in ${plain(channel)}`;
   const own = tags.id?.split('/').pop();
   if (sent.has(own) && !late) part('took').textContent = `${Math.max(1, Math.round(performance.now() - sent.get(own)))} ms from click to here`;
 
@@ -112,10 +112,52 @@ function showMessage({ channel, offset, data, tags, late }) {
   $('count').textContent = String(++received);
   $('empty').hidden = true;
   $('clear').hidden = false;
+  cancelAnimationFrame(arranging);
+  arranging = requestAnimationFrame(arrange);
+}
+
+// Of the messages that are longer than their frame one is a tab stop, the newest or
+// where the keyboard was last; Page Up and Page Down lead to the others.
+let arranging = 0;  // the frame that arrange is to be called in
+let visited = null; // the data that had the focus last
+
+function longOnes() {
+  return Array.from($('messages').querySelectorAll('.data')).filter((data) => data.scrollHeight > data.clientHeight);
+}
+
+function arrange() {
+  const long = longOnes();
+  const stop = long.includes(visited) ? visited : long[0];
+  for (const data of $('messages').querySelectorAll('.data')) {
+    if (long.includes(data)) data.tabIndex = data === stop ? 0 : -1;
+    else data.removeAttribute('tabindex');
+  }
+}
+
+new ResizeObserver(arrange).observe($('messages')); // another width breaks lines elsewhere
+$('messages').addEventListener('focusin', ({ target }) => {
+  visited = target;
+  arrange();
+});
+$('messages').addEventListener('keydown', (event) => {
+  const step = { PageUp: -1, PageDown: 1 }[event.key];
+  const long = longOnes();
+  const at = long.indexOf(event.target);
+  if (!step || at < 0) return;
+  event.preventDefault();
+  long[at + step]?.focus();
+});
+
+// plain writes the characters out, as JSON does, that turn around the text beside
+// them: nothing on the page looks as if it stood elsewhere.
+function plain(text) {
+  return text.replace(/[\u202a-\u202e\u2066-\u2069]/g, (c) => `\\u${c.charCodeAt(0).toString(16)}`);
 }
 
 // coloured returns JSON text as nodes: keys, strings and the other scalars in
-// spans of their own. It makes text nodes only, so data can never become markup.
+// spans of their own, what is between a string's quotes in a bdi, so that writing
+// from right to left moves nothing else. It makes text nodes only, so data can
+// never become markup.
 function* coloured(text) {
   const token = /("(?:\\.|[^"\\])*")(\s*:)?|-?\d[\d.eE+-]*|\b(?:true|false|null)\b/g;
   let end = 0;
@@ -124,7 +166,13 @@ function* coloured(text) {
     const [whole, string, colon] = match;
     const span = document.createElement('span');
     span.className = string ? (colon ? 'key' : 'string') : 'number';
-    span.textContent = string ?? whole;
+    if (string) {
+      const inner = document.createElement('bdi');
+      inner.textContent = string.slice(1, -1);
+      span.append('"', inner, '"');
+    } else {
+      span.textContent = whole;
+    }
     yield span;
     yield colon ?? '';
     end = match.index + whole.length;
@@ -144,7 +192,7 @@ $('clear').addEventListener('click', () => {
 // ---- sending ----
 
 const recipients = {
-  user: { label: `user ${user}`, to: { users: [user] } },
+  user: { label: `user ${plain(user)}`, to: { users: [user] } },
   topic: { label: `topic ${topic}`, to: { channels: [topic] } },
   all: { label: 'everybody', to: { all: true } },
 };
@@ -169,7 +217,7 @@ function showCurl() {
   } catch {
     return; // half a JSON text is being typed
   }
-  $('curl').textContent = `curl ${known?.collect ?? ''}/v1/messages -H "X-API-Key: $KEY" -d '${body.replaceAll("'", "'\\''")}'`;
+  $('curl').textContent = `curl ${known?.collect ?? ''}/v1/messages -H "X-API-Key: $KEY" -d '${plain(body).replaceAll("'", "'\\''")}'`;
 }
 
 function answer(text, bad = false) {
@@ -214,6 +262,7 @@ $('form').addEventListener('submit', async (event) => {
 $('older').textContent = `Only the newest ${mostShown} stay on the page.`;
 const other = user === '7' ? '42' : '7';
 const somebody = Object.assign(document.createElement('a'), { href: `?user=${other}`, target: '_blank', textContent: `as user ${other}` });
-$('footer').append(`User ${user}, device ${device}. Open the page once more `, somebody, ' to be two people.');
+const name = Object.assign(document.createElement('bdi'), { textContent: plain(user) });
+$('footer').append('User ', name, `, device ${device}. Open the page once more `, somebody, ' to be two people.');
 client.connect();
 session(false).then(showCurl, () => {});
