@@ -138,6 +138,7 @@ type testNode struct {
 	public *httptest.Server
 	stop   func()
 	deaf   atomic.Bool // deliveries do not arrive
+	log    testLog
 }
 
 func newCluster(t *testing.T, cfg node.Config, nodes int) *cluster {
@@ -184,7 +185,7 @@ const patience = time.Minute
 func (c *cluster) start(cfg node.Config) *testNode {
 	c.t.Helper()
 	var internal http.Handler
-	n := &testNode{}
+	n := &testNode{log: testLog{t: c.t}}
 	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n.deaf.Load() {
 			panic(http.ErrAbortHandler)
@@ -208,7 +209,7 @@ func (c *cluster) start(cfg node.Config) *testNode {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = patience
 	}
-	log := slog.New(slog.NewTextHandler(testWriter{c.t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(&n.log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	var err error
 	n.Node, err = node.New(cfg, c.tokens, c.registry(), c.store, log, prometheus.NewRegistry())
 	if err != nil {
@@ -244,12 +245,26 @@ func (c *cluster) start(cfg node.Config) *testNode {
 	return n
 }
 
-// testWriter gives a node's log to the test's.
-type testWriter struct{ t *testing.T }
+// testLog gives a node's log to the test's, and keeps it.
+type testLog struct {
+	t *testing.T
 
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimSpace(string(p)))
-	return len(p), nil
+	mu   sync.Mutex // guards what follows
+	text strings.Builder
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(p)))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// count returns how many times the log holds what.
+func (l *testLog) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), what)
 }
 
 // eventually waits until ok holds, looking again and again.

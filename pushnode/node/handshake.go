@@ -155,6 +155,9 @@ func (n *Node) refusal(r *http.Request, c *client, token string) *push.Problem {
 		return notServing()
 	}
 	if !n.originAllowed(r) {
+		if origin, ok := n.strangers.first(r.Header.Get("Origin")); ok {
+			n.log.Warn("page refused: its origin is neither this host nor in ORIGINS", "origin", origin)
+		}
 		return push.NewProblem(push.CodeForbiddenOrigin, "origin %.200q is neither this host nor in ORIGINS", r.Header.Get("Origin"))
 	}
 	if err := c.device.Check(); err != nil {

@@ -124,6 +124,8 @@ type Node struct {
 	started  time.Time
 	epoch    string // set by Run before the first connection
 
+	strangers strangers
+
 	state   atomic.Int32
 	renewed atomic.Value // time.Time when the lease was last known good; this process' own clock
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Origins are the pages that may connect besides those of the node's own host,
@@ -79,4 +80,31 @@ func isHost(host string) bool {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 		return !letter && (r < '0' || r > '9') && !strings.ContainsRune("-._", r)
 	}) < 0
+}
+
+// strangers are the origins of pages that a node refused and told of: whoever
+// develops a page sees which one it has, once, however often its client tries.
+type strangers struct {
+	mu   sync.Mutex // guards what follows
+	told []string
+}
+
+// Anybody may make up origins: so many are told of, and so much of each.
+const (
+	mostStrangers   = 16
+	strangersLength = 200 // bytes
+)
+
+// first returns what to tell of an origin that was refused, and whether it is to
+// be told: once, while there is room.
+func (s *strangers) first(origin string) (string, bool) {
+	origin = strings.ToValidUTF8(origin[:min(len(origin), strangersLength)], "")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.told) == mostStrangers || slices.Contains(s.told, origin) {
+		return "", false
+	}
+	origin = strings.Clone(origin) // the request's bytes are used again
+	s.told = append(s.told, origin)
+	return origin, true
 }

@@ -51,6 +51,35 @@ func TestHandshakeRefused(t *testing.T) {
 	})
 }
 
+// Whoever develops a page learns from the log which origin it has, and what lets it
+// in: once, however often its client tries, and whatever others make up.
+func TestOriginIsTold(t *testing.T) {
+	c := newCluster(t, node.Config{Origins: []string{"https://app.example.com"}}, 1)
+	n := c.nodes[0]
+	try := func(origin string) {
+		if status, _ := refused(t, n, "token=42", http.Header{"Origin": {origin}}); status != 403 {
+			t.Errorf("origin %.30s was answered %d, want 403", origin, status)
+		}
+	}
+	for range 3 {
+		try("http://localhost:3000")
+		try("http://localhost:3001/" + strings.Repeat("x", 1000))
+	}
+	const line = `level=WARN msg="page refused: its origin is neither this host nor in ORIGINS" origin=`
+	if got := n.log.count(line + "http://localhost:3000\n"); got != 1 {
+		t.Errorf("the origin is told %d times, want once", got)
+	}
+	if got := n.log.count(line + "http://localhost:3001/" + strings.Repeat("x", 200-22) + "\n"); got != 1 {
+		t.Errorf("the beginning of a long origin is told %d times, want once", got)
+	}
+	for i := range 30 {
+		try(fmt.Sprintf("https://%d.example.com", i))
+	}
+	if got := n.log.count(line); got != 16 {
+		t.Errorf("%d origins are told, want 16", got)
+	}
+}
+
 func TestTokenInHandshake(t *testing.T) {
 	c := newCluster(t, node.Config{Origins: []string{"https://app.example.com"}}, 1)
 	header := http.Header{"Authorization": {"Bearer 42"}, "Origin": {"https://app.example.com"}}
