@@ -4,8 +4,8 @@
 // hundred others, none of which the product needs.
 //
 // It prints one line on standard output, the mongodb:// URL at which it
-// answers, and serves until SIGTERM or SIGINT, or until standard input ends if
-// -stdin is given.
+// answers, and serves until SIGTERM, SIGINT or SIGHUP, or until standard input
+// ends if -stdin is given.
 package main
 
 import (
@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return fmt.Errorf("resolve %s: %w", *dir, err)
 	}
 
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	if *watch {
 		var gone context.CancelFunc

@@ -38,7 +38,7 @@ func main() {
 // run serves one function until the process is told to end. What it is called
 // with does not matter: sam passes a log level and the handler's name.
 func run(ctx context.Context, getenv func(string) string, environ []string, stderr io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	root := cmp.Or(getenv("TASK_ROOT"), getenv("LAMBDA_TASK_ROOT"), "/var/task")
 	seconds, _ := strconv.Atoi(getenv("AWS_LAMBDA_FUNCTION_TIMEOUT")) // not set: the default

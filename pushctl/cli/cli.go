@@ -9,13 +9,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"pushcluster/pushctl/show"
+	"pushcluster/shared/serve"
 	"pushcluster/shared/telemetry"
 )
 
@@ -65,11 +64,11 @@ It asks Collect (--url), Auth (--auth) and a push node (--node). When nothing sa
 
 // Main runs pushctl with args (without the program's name) and returns its exit
 // code. Without args it tells what there is, on stderr. It ends early at an
-// interrupt, also while it waits for stdin; a second one ends the process.
+// interrupt, also while it waits for stdin; a second one ends the process: see
+// [serve.UntilStopped].
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := serve.UntilStopped(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop) // from now on a signal does what it always does
 	var g grammar
 	k, err := newParser(&g, stdout, stderr)
 	if err != nil {

@@ -6,16 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 )
 
 // A Program is what a main function runs. C is its configuration: see [Load].
 type Program[C any] struct {
 	Name  string
 	About string // one sentence for -h
-	// Run wires the parts and returns when ctx ends, which SIGINT and SIGTERM
+	// Run wires the parts and returns when ctx ends, which a signal to stop has it
 	// do, or when it cannot go on. Its error wraps [ErrConfig] if it is one of the
 	// configuration after all. It logs to stderr.
 	Run func(ctx context.Context, cfg C, stderr io.Writer) error
@@ -27,12 +25,11 @@ type Program[C any] struct {
 
 // Main runs p with the process' arguments, environment and signals, and returns
 // the exit code: 0 for a clean end, 1 for an error, 2 for a configuration that
-// cannot be used. A second signal ends the process at once.
+// cannot be used. A second signal ends the process at once: see [UntilStopped].
 // Where AWS_LAMBDA_RUNTIME_API is set, p is a Lambda function: see [Start].
 func Main[C any](p Program[C]) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := UntilStopped(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop)
 	return p.main(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
 }
 

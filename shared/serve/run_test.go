@@ -22,7 +22,14 @@ import (
 	"pushcluster/shared/secret"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs the tests, or, as a process that one of them started, what that
+// one wants of it.
+func TestMain(m *testing.M) {
+	if os.Getenv(asStopped) != "" {
+		os.Exit(beStopped())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestRunEndsRequestsUnderWay(t *testing.T) {
 	l, err := Listen(t.Context(), "LISTEN", "127.0.0.1:0")
