@@ -42,6 +42,7 @@ func Open(addr string, terms Terms, cfg Config) (*Registry, error) {
 	opts.DialerRetries = 1
 	opts.PoolSize = 8 * max(2, runtime.GOMAXPROCS(0))
 	opts.ReadBufferSize, opts.WriteBufferSize = cfg.Buffers, cfg.Buffers
+	opts.PipelineReadBufferSize, opts.PipelineWriteBufferSize = cfg.Buffers, cfg.Buffers // a pool of their own
 	opts.DisableIdentity = true
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return New(redis.NewUniversalClient(opts), terms, cfg), nil

@@ -1,9 +1,17 @@
 package registry
 
 import (
+	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"pushcluster/shared/registry/registrytest"
 )
 
 func TestParseURL(t *testing.T) {
@@ -78,4 +86,50 @@ func FuzzParseURL(f *testing.F) {
 			t.Errorf("parseURL(%q) = %+v", addr, o)
 		}
 	})
+}
+
+// Config.Buffers bounds what pipelines take, for which the client has connections
+// apart, with larger buffers unless it is told.
+func TestBuffersOfPipelines(t *testing.T) {
+	const (
+		pipelines = 16
+		buffers   = 8 << 10
+		most      = 1 << 20 // the client's own sizes would be 2.5 MiB
+	)
+	server := registrytest.Redis(t)
+	r, err := Open(server.URL(), nil, Config{Buffers: buffers, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	var waiting sync.WaitGroup
+	for i := range pipelines {
+		waiting.Go(func() {
+			p := r.rdb.Pipeline()
+			p.BLPop(t.Context(), time.Minute, fmt.Sprint("key", i))
+			if _, err := p.Exec(t.Context()); err != nil {
+				t.Errorf("pipeline %d: %v", i, err)
+			}
+		})
+	}
+	// Each has a connection of its own, for it waits until it gets something.
+	for s := (&redis.PoolStats{}); s.PipelineStats == nil || s.TotalConns+s.PipelineStats.TotalConns < pipelines; s = r.rdb.PoolStats() {
+		runtime.Gosched()
+	}
+	for i := range pipelines {
+		if err := r.rdb.RPush(t.Context(), fmt.Sprint("key", i), 1).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	waiting.Wait()
+	if took := heap() - before; took > most {
+		t.Errorf("%d pipelines left %d KiB, want at most %d", pipelines, took>>10, most>>10)
+	}
 }
