@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -73,10 +74,11 @@ func Decode(w http.ResponseWriter, r *http.Request, limit int64, v any) *push.Pr
 }
 
 // DecodeBytes decodes body, which must be exactly one JSON value in valid
-// UTF-8, into v. A field that v does not have is [push.CodeUnknownField] and is
-// named in the detail; everything else that is wrong is [push.CodeBadJSON],
-// with the line and column where it is. Of a field that occurs twice the last
-// one counts. After a problem, what v holds is not defined.
+// UTF-8, into v, a pointer. A field that v does not have, or writes with other
+// capitals, is [push.CodeUnknownField] and is named in the detail; everything else
+// that is wrong is [push.CodeBadJSON], with the line and column where it is. Of a
+// field that occurs twice the last one counts. After a problem, what v holds is not
+// defined.
 func DecodeBytes(body []byte, v any) *push.Problem {
 	if !utf8.Valid(body) {
 		return push.NewProblem(push.CodeBadJSON, "the body is not valid UTF-8")
@@ -91,7 +93,15 @@ func DecodeBytes(body []byte, v any) *push.Problem {
 		return push.NewProblem(push.CodeBadJSON, "something follows the JSON value at %s",
 			position(body, int64(len(body)-len(rest))))
 	}
+	if name := misspelled(body, reflect.TypeOf(v).Elem()); name != "" {
+		return noField(strconv.Quote(name))
+	}
 	return nil
+}
+
+// noField is the problem of a field that does not exist, whose name is quoted.
+func noField(name string) *push.Problem {
+	return push.NewProblem(push.CodeUnknownField, "there is no field %s", push.Clip(name, told))
 }
 
 func decodeProblem(err error, body []byte, at int64) *push.Problem {
@@ -117,7 +127,7 @@ func decodeProblem(err error, body []byte, at int64) *push.Problem {
 			what, jsonKind(typed.Type), push.Clip(typed.Value, told), position(body, typed.Offset))
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return push.NewProblem(push.CodeUnknownField, "there is no field %s", push.Clip(name, told))
+		return noField(name)
 	}
 	return push.NewProblem(push.CodeBadJSON, "%s (near %s)", push.Clip(strings.TrimPrefix(err.Error(), "json: "), told), position(body, at))
 }

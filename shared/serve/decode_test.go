@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 	"unicode/utf8"
 
 	"pushcluster/shared/push"
@@ -20,6 +21,15 @@ type thing struct {
 	List  []string        `json:"list"`
 	Sub   struct{ A int } `json:"sub"`
 	Raw   json.RawMessage `json:"raw"`
+
+	Parts []*part         `json:"parts"`
+	ByKey map[string]part `json:"by_key"`
+	At    time.Time       `json:"at"`
+	part                  // its fields count as the thing's
+}
+
+type part struct {
+	Kind string `json:"kind"`
 }
 
 func TestDecode(t *testing.T) {
@@ -28,23 +38,31 @@ func TestDecode(t *testing.T) {
 		code   push.Code // "" if it decodes
 		detail string    // part of it
 	}{
-		"whole":              {`{"name":"a","count":1,"list":["x"],"raw":{"k":[1]}}`, "", ""},
-		"space around":       {" \n\t{}\r\n ", "", ""},
-		"empty":              {"", push.CodeBadJSON, "empty"},
-		"only space":         {" \n", push.CodeBadJSON, "empty"},
-		"unknown field":      {`{"nam":"a"}`, push.CodeUnknownField, `"nam"`},
-		"unknown field deep": {`{"sub":{"b":1}}`, push.CodeUnknownField, `"b"`},
-		"trailing value":     {`{} {}`, push.CodeBadJSON, "line 1, column 4"},
-		"trailing garbage":   {"{}\n x", push.CodeBadJSON, "line 2, column 2"},
-		"cut off":            {`{"name":"a"`, push.CodeBadJSON, "ends too early"},
-		"syntax":             {"{\n  \"name\": a\n}", push.CodeBadJSON, "line 2, column 11"},
-		"wrong kind":         {`{"name":5}`, push.CodeBadJSON, `field "name" must be a string, not number`},
-		"wrong kind deep":    {`{"sub":{"a":"x"}}`, push.CodeBadJSON, `field "sub.A" must be a number`},
-		"array for object":   {`[]`, push.CodeBadJSON, "the value must be an object, not array"},
-		"number too large":   {`{"count":1e400}`, push.CodeBadJSON, `field "count"`},
-		"not UTF-8":          {"{\"name\":\"\xff\"}", push.CodeBadJSON, "UTF-8"},
-		"too deep":           {`{"raw":` + strings.Repeat("[", 20_000), push.CodeBadJSON, "depth"},
-		"over the limit":     {`{"name":"` + strings.Repeat("a", 64_000) + `"}`, push.CodeBodyTooLarge, "60000 bytes"},
+		"whole":               {`{"name":"a","count":1,"list":["x"],"raw":{"k":[1]}}`, "", ""},
+		"space around":        {" \n\t{}\r\n ", "", ""},
+		"empty":               {"", push.CodeBadJSON, "empty"},
+		"only space":          {" \n", push.CodeBadJSON, "empty"},
+		"unknown field":       {`{"nam":"a"}`, push.CodeUnknownField, `"nam"`},
+		"unknown field deep":  {`{"sub":{"b":1}}`, push.CodeUnknownField, `"b"`},
+		"in capitals":         {`{"NAME":"a"}`, push.CodeUnknownField, `no field "NAME"`},
+		"in both spellings":   {`{"name":"a","Name":"b"}`, push.CodeUnknownField, `no field "Name"`},
+		"a letter that folds": {`{"` + "\u212a" + `ind":"a"}`, push.CodeUnknownField, "no field \"\u212aind\""},
+		"capitals deep":       {`{"sub":{"a":1}}`, push.CodeUnknownField, `no field "a"`},
+		"capitals in a list":  {`{"parts":[{"kind":"a"}, {"Kind":"b"}]}`, push.CodeUnknownField, `no field "Kind"`},
+		"capitals in a map":   {`{"by_key":{"Any":{"kind":"a"},"key":{"Kind":"b"}}}`, push.CodeUnknownField, `no field "Kind"`},
+		"embedded":            {`{"Kind":"b"}`, push.CodeUnknownField, `no field "Kind"`},
+		"every spelling":      {` { "n\u0061me" : "\\\"{" , "kind":"","parts":[null,{"kind":"b"}],"by_key":{"A":{}},"sub":{"A":1}, "list":["]"],"count":-10,"at":null, "raw":{"Name":[{"NAME":1}]}}`, "", ""},
+		"trailing value":      {`{} {}`, push.CodeBadJSON, "line 1, column 4"},
+		"trailing garbage":    {"{}\n x", push.CodeBadJSON, "line 2, column 2"},
+		"cut off":             {`{"name":"a"`, push.CodeBadJSON, "ends too early"},
+		"syntax":              {"{\n  \"name\": a\n}", push.CodeBadJSON, "line 2, column 11"},
+		"wrong kind":          {`{"name":5}`, push.CodeBadJSON, `field "name" must be a string, not number`},
+		"wrong kind deep":     {`{"sub":{"a":"x"}}`, push.CodeBadJSON, `field "sub.A" must be a number`},
+		"array for object":    {`[]`, push.CodeBadJSON, "the value must be an object, not array"},
+		"number too large":    {`{"count":1e400}`, push.CodeBadJSON, `field "count"`},
+		"not UTF-8":           {"{\"name\":\"\xff\"}", push.CodeBadJSON, "UTF-8"},
+		"too deep":            {`{"raw":` + strings.Repeat("[", 20_000), push.CodeBadJSON, "depth"},
+		"over the limit":      {`{"name":"` + strings.Repeat("a", 64_000) + `"}`, push.CodeBodyTooLarge, "60000 bytes"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +140,8 @@ func TestJSONThatCannotBeEncoded(t *testing.T) {
 }
 
 func FuzzDecodeBytes(f *testing.F) {
-	for _, s := range []string{`{"name":"a","count":1}`, `{"x":1}`, `{} 1`, `{"name":5}`, "", "[", "{\"name\":\"\xff\"}", `{"sub":{"A":-0.0}}`, "\ufeff{}"} {
+	for _, s := range []string{`{"name":"a","count":1}`, `{"x":1}`, `{} 1`, `{"name":5}`, "", "[", "{\"name\":\"\xff\"}", `{"sub":{"A":-0.0}}`, "\ufeff{}",
+		`{"parts":[{"kind":"\\\""},null],"by_key":{"K":{"kind":""}},"raw":[{"Name":1}]}`, `{"sub":{"a":1},"Sub":{}}`, `{"n\u0061me":"a","At":null}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -131,6 +150,9 @@ func FuzzDecodeBytes(f *testing.F) {
 		if p == nil {
 			if !json.Valid(body) || !utf8.Valid(body) {
 				t.Fatalf("DecodeBytes(%q) took what is not JSON in UTF-8", body)
+			}
+			if !spelled(json.NewDecoder(bytes.NewReader(body)), thingNames) {
+				t.Fatalf("DecodeBytes(%q) took a name that is spelled otherwise", body)
 			}
 			return
 		}
@@ -141,9 +163,48 @@ func FuzzDecodeBytes(f *testing.F) {
 			var strict thing
 			dec := json.NewDecoder(bytes.NewReader(body))
 			dec.DisallowUnknownFields()
-			if dec.Decode(&strict) == nil {
+			if dec.Decode(&strict) == nil && spelled(json.NewDecoder(bytes.NewReader(body)), thingNames) {
 				t.Fatalf("DecodeBytes(%q) = %v, though encoding/json takes it", body, p)
 			}
 		}
 	})
+}
+
+// names are those that an object may have, each with those below it; "*" is any
+// name, and nil has whatever it likes.
+type names map[string]names
+
+var thingNames = names{
+	"name": nil, "count": nil, "list": nil, "raw": nil, "at": nil, "kind": nil,
+	"sub": {"A": nil}, "parts": {"kind": nil}, "by_key": {"*": {"kind": nil}},
+}
+
+// spelled reports whether the next value has those names alone. What is in an
+// array has those of the array.
+func spelled(dec *json.Decoder, of names) bool {
+	dec.UseNumber() // one may be too large for a float
+	first, err := dec.Token()
+	if err != nil {
+		return false
+	}
+	good := true
+	switch first {
+	case json.Delim('['):
+		for dec.More() {
+			good = spelled(dec, of) && good
+		}
+	case json.Delim('{'):
+		for dec.More() {
+			name, _ := dec.Token()
+			below, ok := of[name.(string)]
+			if any, some := of["*"]; some {
+				below, ok = any, true
+			}
+			good = spelled(dec, below) && good && (ok || of == nil)
+		}
+	default:
+		return true
+	}
+	dec.Token() // the end
+	return good
 }

@@ -1,10 +1,18 @@
 package centrifugo
 
 import (
+	"cmp"
 	"encoding/json"
 
 	"pushcluster/shared/push"
 )
+
+// A closing says how connections are closed.
+type closing struct {
+	Code      int    `json:"code"`
+	Reason    string `json:"reason"`
+	Reconnect bool   `json:"reconnect"` // of old libraries: without a code, whether the client comes back
+}
 
 // decodeDisconnect reads who is to be disconnected, and how. gocent 3 writes two
 // of the fields under the names they have in Go.
@@ -15,11 +23,8 @@ func decodeDisconnect(params []byte, c *Command) *Error {
 		Session         string      `json:"session"`
 		Whitelist       []string    `json:"whitelist"`
 		ClientWhitelist []string    `json:"ClientWhitelist"`
-		Disconnect      *struct {
-			Code      int    `json:"code"`
-			Reason    string `json:"reason"`
-			Reconnect bool   `json:"reconnect"` // of old libraries: without a code, whether the client comes back
-		} `json:"disconnect"`
+		Disconnect      *closing    `json:"disconnect"`
+		InGo            *closing    `json:"Disconnect"`
 	}
 	if err := read(params, &in); err != nil {
 		return err
@@ -28,7 +33,7 @@ func decodeDisconnect(params []byte, c *Command) *Error {
 		return err
 	}
 	order := &push.DisconnectRequest{User: in.User, Client: in.Client, Except: append(in.Whitelist, in.ClientWhitelist...)}
-	if d := in.Disconnect; d != nil {
+	if d := cmp.Or(in.Disconnect, in.InGo); d != nil {
 		order.Code, order.Reason = d.Code, d.Reason
 		if d.Code == 0 && d.Reconnect {
 			order.Code = push.CloseNormal.Code

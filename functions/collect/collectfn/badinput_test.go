@@ -42,6 +42,8 @@ func TestBadInput(t *testing.T) {
 		"not UTF-8":               {msg("\"data\":\"\xff\""), 400, push.CodeBadJSON, "UTF-8"},
 		"unknown field":           {msg(`"data":1,"recipients":["42"]`), 400, push.CodeUnknownField, `"recipients"`},
 		"unknown field in to":     {to(`{"user":"42"}`), 400, push.CodeUnknownField, `"user"`},
+		"a field in capitals":     {`{"TO":{"users":["42"]},"data":1}`, 400, push.CodeUnknownField, `"TO"`},
+		"data in two spellings":   {msg(`"Data":1,"data":2`), 400, push.CodeUnknownField, `"Data"`},
 		"user is a number":        {to(`{"users":[42]}`), 400, push.CodeBadJSON, `"to.users" must be a string, not number`},
 		"users is a string":       {to(`{"users":"42"}`), 400, push.CodeBadJSON, `"to.users" must be an array`},
 		"all is a string":         {to(`{"all":"yes"}`), 400, push.CodeBadJSON, `"to.all" must be true or false`},

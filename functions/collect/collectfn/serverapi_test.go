@@ -118,6 +118,8 @@ func TestAPIRefuses(t *testing.T) {
 		"disconnect nobody":      {"disconnect", `{}`, 200, 107, "user is empty"},
 		"disconnect a session":   {"disconnect", `{"user":"42","session":"s"}`, 200, 108, "session"},
 		"disconnect by odd code": {"disconnect", `{"user":"42","disconnect":{"code":99}}`, 200, 107, "3000 to 4999"},
+		"as gocent 3 writes it":  {"disconnect", `{"user":"42","Disconnect":{"code":99}}`, 200, 107, "3000 to 4999"},
+		"in other capitals":      {"disconnect", `{"USER":"42"}`, 400, 107, `no field "USER"`},
 		"subscribe to a person":  {"subscribe", `{"user":"42","channel":"#43"}`, 200, 107, "does not start with"},
 		"subscribe for a while":  {"subscribe", `{"user":"42","channel":"news","expire_at":1}`, 200, 108, "expire_at"},
 		"unsubscribe a session":  {"unsubscribe", `{"user":"42","channel":"news","session":"s"}`, 200, 108, "session"},
