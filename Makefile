@@ -15,7 +15,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Not go run, which would answer Ctrl-C with an error after all went well.
-run: ## the whole system on this machine: page at http://127.0.0.1:8700
+run: ## the whole system on this machine: page at http://127.0.0.1:8700 (NODES=, ORIGINS=)
 	@test -x bin/localstack || echo "building, which takes a minute or two the first time …"
 	@$(GO) build -o bin/localstack ./localstack
 	@exec bin/localstack
@@ -23,7 +23,7 @@ run: ## the whole system on this machine: page at http://127.0.0.1:8700
 # -race needs a C compiler. A test that wants something this machine lacks
 # (redis-server, node, python3, chromium) skips, which go test shows with -v alone, so the
 # first lines say what is there; with CI=true it fails.
-test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done $(JAVA)/target/.done ## every test, with the race detector
+test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done $(JAVA)/target/.done ## every test, with the race detector: 7 to 18 minutes on two cores
 	@if command -v redis-server >/dev/null; then echo "redis: $$(redis-server --version)"; \
 		else echo "redis: miniredis, for no redis-server is on PATH"; fi
 	@if command -v node >/dev/null; then echo "node: $$(node --version)"; \
@@ -71,7 +71,7 @@ bench-scale: ## what connections and channels cost when there are more of them
 	@$(LOAD) -suite scale
 	@$(LOAD) -suite channels
 
-bench-peers: ## our node beside centrifuge, Socket.IO and nginx with nchan
+bench-peers: ## our node beside centrifuge, Socket.IO and nginx with nchan (N=, ROUNDS=, ONLY=)
 	@$(LOAD) -suite peers
 
 bench-cluster: ## from webhook to browser through every service, on 1 to 5 nodes
@@ -88,13 +88,13 @@ bench-collect: ## what a webhook costs on one core without the store: verify, ma
 	$(GO) test -run '^$$' -bench 'Webhook|Eval|Receiver' -benchmem -cpu 1 ./shared/signature ./functions/collect/...
 
 # One fuzz test at a time is all that go test takes.
-fuzz: ## every fuzz test for FUZZTIME (10s)
+fuzz: ## every fuzz test for ten seconds each (FUZZTIME=10s)
 	@set -e; git ls-files -co --exclude-standard '*_test.go' | xargs grep -H '^func Fuzz' | \
 		sed -E 's|/[^/]*:func (Fuzz[A-Za-z0-9_]*).*| \1|' | sort -u | \
 		while read -r dir name; do echo "$$dir $$name"; \
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$dir" </dev/null; done
 
-build: ## the programs, to bin/
+build: ## the programs and pushctl, to bin/
 	@mkdir -p bin
 	$(GO) build -trimpath -o bin/auth ./functions/auth
 	$(GO) build -trimpath -o bin/collect ./functions/collect

@@ -56,7 +56,7 @@ node-files:
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(LAMBDA_GOARCH) $(GO) build -trimpath -tags $(SMALL_TAGS) -ldflags='-s -w' -o .local/image/pushnode ./pushnode
 	@cat "$(CA_BUNDLE)" $(CA_EXTRA) > .local/image/ca-certificates.crt
 
-localstack-up: ## LocalStack on this machine, without its image (root; Debian)
+localstack-up: ## LocalStack, which plays AWS, on this machine, without its image (root; Debian)
 	@$(LOCALSTACK) up
 
 # Deploys with sam, breaks it, takes it down: seven minutes, and four more
@@ -98,7 +98,7 @@ deps-check: ## go.mod and go.sum: verified, and tidy
 
 # Its database is on the internet, which not every machine reaches.
 GOVULNDB ?= https://vuln.go.dev
-vuln: ## known holes in the code that we call, where GOVULNDB can be reached
+vuln: ## known holes in the code that we call (asks GOVULNDB, on the internet)
 	@if curl -fs --max-time 20 -o /dev/null $(GOVULNDB)/index/db.json; \
 		then GOVULNDB=$(GOVULNDB) $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...; \
 		else echo "govulncheck: its database at $(GOVULNDB) cannot be reached from here, so nothing was looked up"; fi

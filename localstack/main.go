@@ -25,12 +25,12 @@ const startTimeout = 30 * time.Second
 
 // Config is what the environment says. Ports are of 127.0.0.1.
 type Config struct {
-	Nodes    int    `env:"NODES" envDefault:"2" help:"how many push nodes"`
+	Nodes    int    `env:"NODES" envDefault:"2" help:"how many push nodes, 1 to 50"`
 	RedisURL string `env:"REDIS_URL" secret:"true" help:"a Redis to use instead of the embedded one: redis://host:6379/0"`
 	StoreURL string `env:"STORE_URL" secret:"true" help:"a store to use instead of the SQLite file: mongodb://host/database"`
-	LocalDir string `env:"LOCAL_DIR" envDefault:".local" help:"directory of messages, keys and stack.json"`
+	LocalDir string `env:"LOCAL_DIR" envDefault:".local" help:"directory of messages, keys, sources.yaml and stack.json; a second stack needs one of its own, beside other ports"`
 
-	PagePort             int `env:"PAGE_PORT" envDefault:"8700" help:"port of the page"`
+	PagePort             int `env:"PAGE_PORT" envDefault:"8700" help:"port of the page, on 127.0.0.1 as all of them"`
 	AuthPort             int `env:"AUTH_PORT" envDefault:"8701" help:"port of Auth"`
 	CollectPort          int `env:"COLLECT_PORT" envDefault:"8702" help:"port of Collect"`
 	DispatchPort         int `env:"DISPATCH_PORT" envDefault:"8703" help:"port of Dispatch"`

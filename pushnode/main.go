@@ -44,15 +44,15 @@ type Config struct {
 	RedisURL       string              `env:"REDIS_URL,required" secret:"true" help:"redis[s]://host/db, redis[s]+cluster://a,b or redis[s]+sentinel://a,b/master"`
 	DispatchRPCURL string              `env:"DISPATCH_RPC_URL" help:"base URL of Dispatch, http[s]://host:port; with a SQLite store cursors are written through it"`
 	StoreURL       string              `env:"STORE_URL,required" secret:"true" help:"mongodb://… or sqlite:FILE"`
-	SigningSecrets secret.List         `env:"SIGNING_SECRETS,required" help:"secrets of requests between our services, newest first, separated by commas"`
+	SigningSecrets secret.List         `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 	Origins        node.Origins        `env:"ORIGINS" help:"page origins that may connect besides the node's own host, as https://shop.example, separated by commas; * for all"`
-	DrainTime      time.Duration       `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after SIGTERM, at most 1h"`
+	DrainTime      time.Duration       `env:"DRAIN_TIME" envDefault:"20s" help:"over how long connections are closed after a signal to stop, 1ms to 1h"`
 	PingInterval   time.Duration       `env:"PING_INTERVAL" envDefault:"25s" help:"time between pings to a client, 1s to 1h"`
 	Sockets        node.Sockets        `env:"SOCKETS" help:"who reads the sockets: epoll (event loops; Linux) or goroutine (one each); default: epoll where there is one"`
 	MaxConnections int                 `env:"MAX_CONNECTIONS" envDefault:"0" help:"connections this node takes; 0: no limit"`
 	EMFInterval    time.Duration       `env:"EMF_INTERVAL" envDefault:"0s" help:"time between lines of figures for CloudWatch in the log, for scaling and alarms on AWS, 1s to 1h; 0: none"`
 	EMFNamespace   telemetry.Namespace `env:"EMF_NAMESPACE" envDefault:"pushcluster" help:"CloudWatch namespace of the figures in the log, of its own for each cluster of an account"`
-	LogLevel       slog.Level          `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+	LogLevel       slog.Level          `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 }
 
 // Check returns what is wrong with c as a whole.

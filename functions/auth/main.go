@@ -32,8 +32,8 @@ type Config struct {
 	SigningSecrets secret.List         `env:"SIGNING_SECRETS,required" help:"secrets that our own services sign with, newest first, comma-separated; each whsec_… or at least 24 characters"`
 	APIKeys        secret.Keys         `env:"API_KEYS" help:"name:secret,… of who may mint tokens; none: nobody may"`
 	StoreURL       string              `env:"STORE_URL" secret:"true" help:"where revocations are kept: mongodb://… or sqlite:FILE; empty: no token is ever revoked"`
-	TokenKeys      token.Keys          `env:"TOKEN_KEYS" help:"kid:alg:key,… newest first; alg HS256…, RS256…, ES256… or EdDSA; key a secret (32 bytes or more, or base64:…), or PEM with \\n, or base64 DER; the first that can sign mints"`
-	JWKSURL        string              `env:"JWKS_URL" help:"where more public keys are fetched from"`
+	TokenKeys      token.Keys          `env:"TOKEN_KEYS" help:"this or JWKS_URL is required: kid:alg:key,… newest first; alg HS256…, RS256…, ES256… or EdDSA; key a secret (32 bytes or more, or base64:…), or PEM with \\n, or base64 DER; the first that can sign mints"`
+	JWKSURL        string              `env:"JWKS_URL" help:"where public keys are fetched from, besides TOKEN_KEYS or in their place"`
 	TokenIssuer    string              `env:"TOKEN_ISSUER" help:"what a token's iss must be; empty: anything"`
 	TokenAudience  string              `env:"TOKEN_AUDIENCE" help:"what a token's aud must be or hold; empty: anything"`
 	EMFNamespace   telemetry.Namespace `env:"EMF_NAMESPACE" envDefault:"pushcluster" help:"CloudWatch namespace of the figures in the log, of its own for each cluster of an account"`

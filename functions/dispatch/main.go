@@ -25,7 +25,7 @@ import (
 
 // Config is Dispatch's environment.
 type Config struct {
-	Listen         string              `env:"LISTEN" envDefault:":8703" help:"address of the public port: the API, /healthz, /readyz"`
+	Listen         string              `env:"LISTEN" envDefault:":8703" help:"address of the public port, which Collect alone reaches: /v1/dispatch…, /healthz, /readyz"`
 	InternalListen string              `env:"INTERNAL_LISTEN" envDefault:":8803" help:"address of the internal port: /metrics, profiles"`
 	LogLevel       slog.Level          `env:"LOG_LEVEL" envDefault:"INFO" help:"DEBUG, INFO, WARN or ERROR"`
 	StoreURL       string              `env:"STORE_URL,required" secret:"true" help:"where messages are kept: mongodb://… or sqlite:FILE"`
