@@ -55,11 +55,19 @@ func CheckURL(addr string) error {
 	return err
 }
 
+// errCredentials is what an address gets in which the rest of a password would be
+// taken for something else, and shown.
+var errCredentials = errors.New("redis url: a user or password holds a character that must be percent-encoded")
+
 // parseURL turns a REDIS_URL into options. Its errors name no password.
 func parseURL(addr string) (*redis.UniversalOptions, error) {
 	u, err := url.Parse(addr)
 	if err != nil {
-		return nil, errors.New("redis url: not a URL") // err would show the password
+		// err would show the password
+		return nil, errors.New("redis url: not a URL, or a user or password holds a character that must be percent-encoded")
+	}
+	if u.Fragment != "" || strings.Contains(u.Path, "@") {
+		return nil, errCredentials
 	}
 	base, kind, _ := strings.Cut(u.Scheme, "+")
 	opts := &redis.UniversalOptions{Protocol: 2} // in RESP3 the client looks for push messages before every reply; there are none
@@ -74,7 +82,10 @@ func parseURL(addr string) (*redis.UniversalOptions, error) {
 		opts.Username = u.User.Username()
 		opts.Password, _ = u.User.Password()
 	}
-	query := u.Query()
+	query, err := url.ParseQuery(strings.ReplaceAll(u.RawQuery, "+", "%2B")) // passwords hold that more often than spaces
+	if err != nil {
+		return nil, errors.New("redis url: a parameter holds a character that must be percent-encoded")
+	}
 	take := func(name string) string {
 		v := query.Get(name)
 		query.Del(name)
@@ -106,6 +117,9 @@ func parseURL(addr string) (*redis.UniversalOptions, error) {
 		return nil, fmt.Errorf("redis url: %q is not +cluster or +sentinel", "+"+kind)
 	}
 	for name := range query {
+		if strings.Contains(u.RawQuery, "@") {
+			return nil, errCredentials
+		}
 		return nil, fmt.Errorf("redis url: parameter %q is not known here", name)
 	}
 	if db != "" {

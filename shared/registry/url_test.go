@@ -62,6 +62,12 @@ func TestParseURLRefuses(t *testing.T) {
 		"sentinel without master": "redis+sentinel://h",
 		"unknown parameter":       "redis://:s3cret@h?pool=3",
 		"unparsable":              "redis://:s3cret@h:x:y/%zz",
+		"slash in password":       "redis://u:12/s3cret@h",
+		"slash for a sentinel":    "redis+sentinel://u:12/s3cret@h/main",
+		"question mark":           "redis://u:12?s3cret@h",
+		"question and equals":     "redis://u:12?s3cret=@h",
+		"hash in password":        "redis://u:12#s3cret@h",
+		"percent in parameter":    "redis+sentinel://h/main?sentinel_password=s3cret%of",
 	}
 	for name, addr := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -73,6 +79,17 @@ func TestParseURLRefuses(t *testing.T) {
 				t.Errorf("the error shows the password: %v", err)
 			}
 		})
+	}
+}
+
+// What a sentinel's password holds beside letters is no space and no end.
+func TestParseURLSentinelPassword(t *testing.T) {
+	o, err := parseURL("redis+sentinel://:p@a/main?sentinel_user=s&sentinel_password=a+b%2Bc%26d@e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.SentinelUsername != "s" || o.SentinelPassword != "a+b+c&d@e" || o.Password != "p" {
+		t.Errorf("user %q, password %q of sentinels, %q of Redis; want s, a+b+c&d@e and p", o.SentinelUsername, o.SentinelPassword, o.Password)
 	}
 }
 
