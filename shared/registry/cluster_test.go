@@ -20,14 +20,20 @@ import (
 // cluster starts a Redis Cluster of three primaries and returns their addresses.
 func cluster(t *testing.T) []*registrytest.Server {
 	t.Helper()
+	return clusterWith(t, func() []string { return nil })
+}
+
+// clusterWith is cluster with what more adds to each server's command line.
+func clusterWith(t *testing.T, more func() []string) []*registrytest.Server {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("a Cluster needs redis-server, which is not on PATH")
 	}
 	slots := []string{"0-5460", "5461-10922", "10923-16383"}
 	var all []*registrytest.Server
 	for i := range slots {
-		s := registrytest.Redis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "15000",
-			"--cluster-port", freePort(t), "--cluster-require-full-coverage", "no")
+		s := registrytest.Redis(t, append(more(), "--cluster-enabled", "yes", "--cluster-node-timeout", "15000",
+			"--cluster-port", freePort(t), "--cluster-require-full-coverage", "no")...)
 		all = append(all, s)
 		lo, hi, _ := strings.Cut(slots[i], "-")
 		do(t, s, "CLUSTER", "ADDSLOTSRANGE", lo, hi)

@@ -1,12 +1,12 @@
 package registry
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,15 +18,19 @@ import (
 // longest bounds what a context without end could wait for a socket.
 const longest = 30 * time.Second
 
-// Open returns a registry on the Redis that addr names. It does no I/O.
+// Open returns a registry on the Redis that addr names. It asks no server.
 //
 //	redis://[user:password@]host[:port][/db]
 //	redis+cluster://[user:password@]host[:port],host[:port]
 //	redis+sentinel://[user:password@]host[:port],host[:port]/master[?db=N]
 //
-// With rediss for redis the connections use TLS. The default port is 6379, of
-// a sentinel 26379. A user and password for the sentinels themselves go into
-// the query: sentinel_user and sentinel_password.
+// With rediss for redis the connections use TLS, those to sentinels too. The
+// default port is 6379, of a sentinel 26379. A user and password for the sentinels
+// themselves go into the query: sentinel_user and sentinel_password. With TLS it
+// may hold ca_file (who signs servers, in place of the system's authorities),
+// cert_file and key_file (a client's certificate; without key_file cert_file holds
+// both), and server_name (the name in the servers' certificates, where it is not
+// the host).
 func Open(addr string, terms Terms, cfg Config) (*Registry, error) {
 	opts, err := parseURL(addr)
 	if err != nil {
@@ -71,11 +75,7 @@ func parseURL(addr string) (*redis.UniversalOptions, error) {
 	}
 	base, kind, _ := strings.Cut(u.Scheme, "+")
 	opts := &redis.UniversalOptions{Protocol: 2} // in RESP3 the client looks for push messages before every reply; there are none
-	switch base {
-	case "redis":
-	case "rediss":
-		opts.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	default:
+	if base != "redis" && base != "rediss" {
 		return nil, fmt.Errorf("redis url: scheme %q is not redis or rediss, alone or with +cluster or +sentinel", u.Scheme)
 	}
 	if u.User != nil {
@@ -90,6 +90,11 @@ func parseURL(addr string) (*redis.UniversalOptions, error) {
 		v := query.Get(name)
 		query.Del(name)
 		return v
+	}
+	if base == "rediss" {
+		if opts.TLSConfig, err = readTLS(take); err != nil {
+			return nil, fmt.Errorf("redis url: %w", err)
+		}
 	}
 	port, path := "6379", strings.Trim(u.Path, "/")
 	db := take("db")
@@ -119,6 +124,9 @@ func parseURL(addr string) (*redis.UniversalOptions, error) {
 	for name := range query {
 		if strings.Contains(u.RawQuery, "@") {
 			return nil, errCredentials
+		}
+		if slices.Contains(tlsParameters, name) {
+			return nil, fmt.Errorf("redis url: parameter %q needs rediss", name)
 		}
 		return nil, fmt.Errorf("redis url: parameter %q is not known here", name)
 	}
