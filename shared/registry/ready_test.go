@@ -31,6 +31,14 @@ func TestReady(t *testing.T) {
 			})
 		}
 		do(t, s, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+		do(t, s, "ACL", "SETUSER", "default", "-config")
+		if err := b.Ready(t.Context()); err != nil {
+			t.Errorf("Ready of a user who may not see the policy: %v", err)
+		}
+		do(t, s, "ACL", "SETUSER", "default", "-info")
+		if err := b.Ready(t.Context()); err == nil {
+			t.Error("Ready of a user who may not see the run id succeeded")
+		}
 	}
 	s.Stop()
 	if err := b.Ready(t.Context()); err == nil {

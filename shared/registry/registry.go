@@ -173,13 +173,19 @@ func (r *Registry) Close() error {
 // process' monotonic clock; the wall clock until it was first heard.
 func (r *Registry) Now() time.Time { return r.clock.now() }
 
-// Ready returns nil if Redis answers and does not evict keys without expiry.
-// A Redis that does not let us read its configuration counts as right.
+// Ready returns nil if Redis answers, lets us see its run id, and does not evict
+// keys without expiry. A Redis that does not let us read its configuration counts
+// as right.
 func (r *Registry) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
 	if err := r.rdb.Ping(ctx).Err(); err != nil {
 		return fmt.Errorf("ping redis: %w", err)
+	}
+	// Everything else that a user lacks is refused loudly. Without the run id nothing
+	// would tell that Redis lost its memory.
+	if err := r.rdb.Info(ctx, "server").Err(); isTransport(err) || err != nil && redis.HasErrorPrefix(err, "NOPERM") {
+		return fmt.Errorf("ask redis for its run id: %w", err)
 	}
 	conf, err := r.rdb.ConfigGet(ctx, "maxmemory-policy").Result()
 	if err != nil && isTransport(err) {
