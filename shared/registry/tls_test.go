@@ -241,7 +241,8 @@ func TestTLSCluster(t *testing.T) {
 	}
 }
 
-// Sentinels have TLS and a password of their own.
+// Sentinels have TLS, and a user and a password of their own, who may do no more
+// than the documentation says.
 func TestTLSSentinel(t *testing.T) {
 	needTLS(t)
 	a := newAuthority(t)
@@ -252,7 +253,9 @@ func TestTLSSentinel(t *testing.T) {
 	own := freePort(t)
 	conf := filepath.Join(a.dir, "sentinel.conf") // it writes there, too
 	var text strings.Builder
-	fmt.Fprintf(&text, "port 0\nbind 127.0.0.1\ndir %s\nrequirepass barley\ntls-replication yes\n", a.dir)
+	fmt.Fprintf(&text, "port 0\nbind 127.0.0.1\ndir %s\ntls-replication yes\n", a.dir)
+	fmt.Fprintf(&text, "user default off\nuser push on >barley resetchannels -@all %s\n",
+		strings.Join(documented(t, "A user at the Sentinels: `", "`"), " "))
 	args := a.tlsArgs(own, cert)
 	for i := 0; i < len(args); i += 2 {
 		fmt.Fprintf(&text, "%s %s\n", strings.TrimPrefix(args[i], "--"), args[i+1])
@@ -271,7 +274,7 @@ func TestTLSSentinel(t *testing.T) {
 	})
 
 	at := "rediss+sentinel://:sesame@127.0.0.1:" + own + "/main?" + a.parameters(a.forHost("client", "client"))
-	reg, err := registry.Open(at+"&sentinel_password=barley", &registrytest.Terms{}, registry.Config{Timeout: time.Minute})
+	reg, err := registry.Open(at+"&sentinel_user=push&sentinel_password=barley", &registrytest.Terms{}, registry.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +282,7 @@ func TestTLSSentinel(t *testing.T) {
 	eventually(t, func() error { return reg.Ready(t.Context()) }) // it starts
 	place(t, reg, "#42", "m1")
 
-	locked, err := registry.Open(at+"&sentinel_password=rye", &registrytest.Terms{}, registry.Config{Timeout: time.Minute})
+	locked, err := registry.Open(at+"&sentinel_user=push&sentinel_password=rye", &registrytest.Terms{}, registry.Config{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
