@@ -200,7 +200,8 @@ func nodeID(ctx context.Context, cfg Config, internal net.Listener) (push.NodeID
 	if err != nil {
 		return "", err
 	}
-	finder := address.Finder{Configured: cfg.NodeAddr, MetadataURI: cfg.ECSMetadata, Client: &http.Client{Timeout: 2 * time.Second}}
+	direct := &http.Transport{DisableKeepAlives: true} // no proxy reaches what ECS tells this task
+	finder := address.Finder{Configured: cfg.NodeAddr, MetadataURI: cfg.ECSMetadata, Client: &http.Client{Timeout: 2 * time.Second, Transport: direct}}
 	addr, err := finder.Find(ctx, port)
 	if err != nil {
 		return "", err

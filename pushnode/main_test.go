@@ -78,7 +78,8 @@ func startProgram(t *testing.T, drain string) *program {
 	}
 	p.cmd = exec.Command(self)
 	p.cmd.Env = append(os.Environ(), asProgram+"=1", "LISTEN=127.0.0.1:0", "INTERNAL_LISTEN=127.0.0.1:0", "NODE_ADDR=",
-		"ECS_CONTAINER_METADATA_URI_V4="+serveMetadata(t), "AUTH_URL="+auth.URL, "REDIS_URL="+redis.URL(), "STORE_URL=sqlite:"+storeURL,
+		"HTTP_PROXY=http://127.0.0.1:1", "NO_PROXY=", "no_proxy=", // nobody is there: only what leaves the cluster is to ask it
+		"ECS_CONTAINER_METADATA_URI_V4="+notLoopback(serveMetadata(t)), "AUTH_URL="+notLoopback(auth.URL), "REDIS_URL="+redis.URL(), "STORE_URL=sqlite:"+storeURL,
 		"SIGNING_SECRETS=a-signing-secret-of-the-test-01234567", "DRAIN_TIME="+drain, "LOG_LEVEL=info")
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -118,6 +119,10 @@ func startProgram(t *testing.T, drain string) *program {
 	}
 	return p
 }
+
+// notLoopback returns an address of this machine that Go would ask a proxy for, as
+// it does not for 127.0.0.1.
+func notLoopback(base string) string { return strings.Replace(base, "127.0.0.1", "0.0.0.0", 1) }
 
 // serveMetadata is the task metadata endpoint of a task whose network comes a
 // moment after its start.

@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -83,6 +85,15 @@ func provider(getenv func(string) string, client *http.Client) aws.CredentialsPr
 	})
 }
 
+// proxy returns the proxy that the environment names for a request; none for a
+// link-local address, where ECS has this task's credentials.
+func proxy(r *http.Request) (*url.URL, error) {
+	if ip, err := netip.ParseAddr(r.URL.Hostname()); err == nil && ip.IsLinkLocalUnicast() {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
+}
+
 // NewClient returns an HTTP client for AWS services: many connections to one
 // host, none kept for so long that a function's sandbox may have slept through
 // its end, no redirects. The caller closes its idle connections.
@@ -90,7 +101,7 @@ func NewClient() *http.Client {
 	dialer := net.Dialer{Timeout: time.Second}
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
+			Proxy:               proxy,
 			DialContext:         dialer.DialContext,
 			TLSHandshakeTimeout: 2 * time.Second,
 			MaxIdleConnsPerHost: 64,

@@ -12,6 +12,35 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
+// TestMain names a proxy for all tests: the environment is asked once.
+func TestMain(m *testing.M) {
+	for name, value := range map[string]string{"HTTP_PROXY": "http://proxy.example:3128", "HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "", "no_proxy": ""} {
+		if err := os.Setenv(name, value); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func TestProxy(t *testing.T) {
+	tests := map[string]string{
+		"https://sqs.eu-west-1.amazonaws.com/":  "http://proxy.example:3128",
+		"http://169.254.170.2/v2/credentials/x": "",
+		"http://[fe80::1]/":                     "",
+	}
+	for address, want := range tests {
+		r := httptest.NewRequest(http.MethodGet, address, nil)
+		u, err := NewClient().Transport.(*http.Transport).Proxy(r)
+		got := ""
+		if u != nil {
+			got = u.String()
+		}
+		if err != nil || got != want {
+			t.Errorf("%s is asked by way of %q, %v, want %q", address, got, err, want)
+		}
+	}
+}
+
 func TestLoad(t *testing.T) {
 	// A container's credentials, as ECS and EKS serve them.
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
