@@ -21,7 +21,7 @@ run: ## the whole system on this machine: page at http://127.0.0.1:8700 (NODES=,
 	@exec bin/localstack
 
 # -race needs a C compiler. A test that wants something this machine lacks
-# (redis-server, node, python3, chromium) skips, which go test shows with -v alone, so the
+# (redis-server, node, python3, chromium, nginx) skips, which go test shows with -v alone, so the
 # first lines say what is there; with CI=true it fails.
 test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done $(JAVA)/target/.done ## every test, with the race detector: 7 to 18 minutes on two cores
 	@if command -v redis-server >/dev/null; then echo "redis: $$(redis-server --version)"; \

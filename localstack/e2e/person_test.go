@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -35,6 +36,7 @@ type come struct {
 	token    string
 	device   string
 	protobuf bool
+	tls      *tls.Config // whom a person trusts where base is https://…
 }
 
 // person connects somebody to the node with the public URL base.
@@ -45,7 +47,7 @@ func newPerson(t *testing.T, base string, how come) *person {
 	cfg := centrifuge.Config{
 		Token: how.token, MinReconnectDelay: 20 * time.Millisecond, MaxReconnectDelay: 200 * time.Millisecond,
 		// A balancer in front of the nodes: the address in the URL never matters.
-		NetDialContext: p.dial,
+		NetDialContext: p.dial, TLSConfig: how.tls,
 	}
 	if how.device != "" {
 		cfg.Data = fmt.Appendf(nil, `{"device":%q}`, how.device)
@@ -126,7 +128,7 @@ func (p *person) halt() (resume func()) {
 func (p *person) moveTo(base string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.address = strings.TrimPrefix(base, "http://")
+	_, p.address, _ = strings.Cut(base, "://")
 }
 
 // drop cuts the line, as a tunnel does; the SDK comes back by itself.
