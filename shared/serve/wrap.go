@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bufio"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,7 +20,8 @@ import (
 // logged and answered with a 500 problem; each request is counted and, at level
 // debug, logged without query, headers or body; 404 and 405 of an
 // http.ServeMux become problems, and so do its redirects (307, which is its own:
-// no handler of ours answers that); the body is closed.
+// no handler of ours answers that); the body is closed, and of one that was refused
+// what is left is passed over.
 //
 // port ("public", "internal") tells the metrics of several handlers in one
 // registry apart. A nil reg leaves them unregistered.
@@ -37,6 +39,9 @@ func Wrap(port string, next http.Handler, log *slog.Logger, reg prometheus.Regis
 					Problem(a, r, push.NewProblem(push.CodeInternal, "the request could not be handled"))
 				}
 			}
+			if broken == nil && a.status >= http.StatusBadRequest {
+				passOver(a, r)
+			}
 			r.Body.Close()
 			m.count(r, a, time.Since(start))
 			if log.Enabled(r.Context(), slog.LevelDebug) { // else all of it would be put together for nothing
@@ -49,6 +54,23 @@ func Wrap(port string, next http.Handler, log *slog.Logger, reg prometheus.Regis
 		}()
 		next.ServeHTTP(a, r)
 	})
+}
+
+// mostPassedOver bounds what is read of a body that nobody wants: twice what a
+// request of others may have.
+const mostPassedOver = 2 << 20
+
+// passOver sends the refusal of r and reads what is left of its body, where the other
+// side said that the connection ends with the answer. There net/http closes at once
+// (elsewhere it waits a moment); with something unread that is a reset, and the
+// answer may go with it: nginx, which has each request on a connection of its own
+// unless told otherwise, says 502 then and takes the server for broken.
+func passOver(a *answer, r *http.Request) {
+	if !r.Close || r.ContentLength == 0 || r.Header.Get("Expect") != "" { // such a body comes only when asked for
+		return
+	}
+	a.Flush()
+	_, _ = io.CopyN(io.Discard, r.Body, mostPassedOver)
 }
 
 type metrics struct {
