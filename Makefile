@@ -21,8 +21,8 @@ run: ## the whole system on this machine: page at http://127.0.0.1:8700 (NODES=,
 	@exec bin/localstack
 
 # -race needs a C compiler. A test that wants something this machine lacks
-# (redis-server, node, python3, chromium, nginx) skips, which go test shows with -v alone, so the
-# first lines say what is there; with CI=true it fails.
+# (redis-server, node, python3, chromium, nginx) skips, which go test shows with -v
+# alone, so the first lines say what is there; with CI=true it fails.
 test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done $(JAVA)/target/.done ## every test, with the race detector: 7 to 18 minutes on two cores
 	@if command -v redis-server >/dev/null; then echo "redis: $$(redis-server --version)"; \
 		else echo "redis: miniredis, for no redis-server is on PATH"; fi
@@ -34,6 +34,8 @@ test: $(JS)/node_modules/.package-lock.json $(PYTHON)/.venv/.done $(JAVA)/target
 		else echo "java: no JDK 17 or newer with mvn, so TestJavaSDK is skipped"; fi
 	@c=$$(command -v chromium || command -v chromium-browser || command -v google-chrome); \
 		echo "chromium: $${c:-none on PATH, so TestPage and TestPageReload are skipped}"
+	@n=$$(command -v nginx || command -v /usr/sbin/nginx); \
+		echo "nginx: $${n:-none, so TestBehindNginx is skipped}"
 	$(GO) test -race -timeout 20m ./...
 
 check: lint test ## what every commit passes: format, vet, staticcheck, and make test
