@@ -12,6 +12,7 @@ import (
 
 	"pushcluster/pushnode/node"
 	"pushcluster/shared/push"
+	"pushcluster/shared/registry/registrytest"
 	"pushcluster/shared/store"
 )
 
@@ -251,6 +252,27 @@ func TestCutFromRedis(t *testing.T) {
 	c.send("#42", `3`)
 	if got := a.receive(1); got != "3" {
 		t.Errorf("after Redis came back received %s, want 3", got)
+	}
+}
+
+// A node is cut off with its Redis, while a replica takes over for the others, which
+// reach the store as it does: it finds that its ceiling is raised no more, and gives
+// its clients what the inbox has.
+func TestCutOffWithItsRedis(t *testing.T) {
+	c := newCluster(t, node.Config{BeatEvery: 200 * time.Millisecond, InboxSettle: 100 * time.Millisecond}, 1)
+	other := registrytest.Redis(t)
+	if c.redis.Mini() != nil || other.Mini() != nil {
+		t.Skip("skipped: run ids are redis-server's, which is not installed")
+	}
+	a := dial(t, c.nodes[0], "")
+	a.connect("42", "")
+	c.send("#42", `1`)
+	c.redis = other
+	c.reg = c.registry()
+	m := c.message(`2`)
+	c.keep("#42", m, c.place("#42", m))
+	if got := a.receive(2); got != "1 2" {
+		t.Errorf("received %s, want 1 2", got)
 	}
 }
 

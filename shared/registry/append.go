@@ -38,7 +38,6 @@ type Item struct {
 // Appended is the outcome of [Registry.Append].
 type Appended struct {
 	Term  push.Term      // the term that the offsets belong to
-	Began time.Time      // a moment before any of it was done, for [Registry.InTerm]
 	Items []AppendedItem // in the order of the call
 }
 
@@ -84,7 +83,6 @@ func (r *Registry) Append(ctx context.Context, items []Item) (Appended, error) {
 	}
 	var before []AppendedItem // what this call did in a term that then ended
 	for range settleTries {
-		began := r.cfg.Now()
 		results, marker, err := r.appendOnce(ctx, t, items, payloads)
 		if err != nil {
 			return Appended{}, err
@@ -103,7 +101,7 @@ func (r *Registry) Append(ctx context.Context, items []Item) (Appended, error) {
 			}
 		}
 		if same {
-			return Appended{Term: t, Began: began, Items: results}, nil
+			return Appended{Term: t, Items: results}, nil
 		}
 		before = results
 	}

@@ -66,6 +66,7 @@ func (r *Registry) raise(ctx context.Context, t push.Term, offset push.Offset) (
 		}
 		if kept.Marker != t.Marker {
 			// Another one began, so this process must look at Redis for itself.
+			r.forget(t)
 			s, err := r.look(ctx, nil)
 			if err != nil {
 				return push.Term{}, false, err

@@ -6,13 +6,6 @@ import (
 	"pushcluster/shared/push"
 )
 
-// TermPause is how long a new term waits after the loss that it begins with.
-const TermPause = termPause
-
-// BeginTermsAtOnce has new terms begin without [TermPause]. It is called before
-// anything else, for tests that lose Redis' memory often and never ask InTerm.
-func (r *Registry) BeginTermsAtOnce() { r.pause = 0 }
-
 // AppendAfter appends one item as if it came behind another message in its call.
 func (r *Registry) AppendAfter(ctx context.Context, item Item, after push.MessageID) (AppendedItem, error) {
 	t, err := r.known(ctx)

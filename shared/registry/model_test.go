@@ -41,7 +41,6 @@ func TestAppendModel(t *testing.T) {
 				rt.Fatal(err)
 			}
 			defer r.Close()
-			r.BeginTermsAtOnce()
 			processes = append(processes, r)
 		}
 		models := map[push.Channel]*model{"#1": {places: make(map[push.MessageID]push.Offset)}, "#2": {places: make(map[push.MessageID]push.Offset)}}

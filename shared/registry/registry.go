@@ -21,6 +21,10 @@ var (
 	ErrUnsafePolicy = errors.New("redis maxmemory-policy is not noeviction or volatile-*")
 	// ErrUnsettled means that the term changed again and again while a call ran.
 	ErrUnsettled = errors.New("the term does not settle")
+	// ErrElsewhere means that the store has a later term than this Redis, which has
+	// lost nothing: others go on with another Redis. That ends with their going on
+	// there, at most 10 s later, or with this process meeting theirs.
+	ErrElsewhere = errors.New("the term goes on at another Redis: this one was replaced, or processes with one store have different ones")
 	// ErrClosed is what calls get after Close.
 	ErrClosed = errors.New("registry is closed")
 )
@@ -32,6 +36,9 @@ type Terms interface {
 	// SwapTerm replaces the term by next if it is still old in every field, and
 	// reports whether it did.
 	SwapTerm(ctx context.Context, old, next push.Term) (bool, error)
+	// TermLasts reports whether the newest term has this marker, and so what was
+	// written before the call is there for readers in any later one.
+	TermLasts(ctx context.Context, marker string) (bool, error)
 }
 
 // A Config holds what may be tuned. Zero values stand for the defaults.
@@ -99,10 +106,9 @@ type Registry struct {
 	clock  clock
 	lanes  *lanes
 	leases leaseCopies
-	script script        // of Append
-	pause  time.Duration // termPause outside of tests
+	script script // of Append
 
-	term    atomic.Pointer[push.Term] // nil until the first was found; written under settling
+	term    atomic.Pointer[push.Term] // nil while none is known; written under settling
 	met     atomic.Int64              // how often there may have been another Redis: connections opened, and what primaryWatch counts
 	checked atomic.Int64              // how often that was when the run id was last found right
 	// In a Cluster the addresses of the primaries at that look; nil until the first.
@@ -113,10 +119,7 @@ type Registry struct {
 	settling chan struct{} // holds one token: the right to change term
 
 	// Guarded by settling.
-	looked  time.Time // when the last look at the term began
-	end     sight     // the last that showed the end of a term, and
-	endSeen time.Time // when it was first seen, and
-	endLast time.Time // when last
+	looked time.Time // when the last look at the term began
 
 	mu      sync.Mutex     // guards closed, and the groups against being waited for too early
 	closed  bool           // nothing is started any more
@@ -131,7 +134,6 @@ func New(client redis.UniversalClient, terms Terms, cfg Config) *Registry {
 		cfg:      cfg.withDefaults(),
 		rdb:      client,
 		terms:    terms,
-		pause:    termPause,
 		settling: make(chan struct{}, 1),
 	}
 	r.settling <- struct{}{}

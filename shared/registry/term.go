@@ -2,7 +2,9 @@ package registry
 
 import (
 	"context"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -26,17 +28,6 @@ const (
 	settleTries  = 20
 )
 
-// Nobody reads in a new term before termPause has passed since Redis was seen to
-// have lost its memory. So what Redis said of the old one holds for termTrust at
-// least, without asking again: half as long, for clocks that do not run alike.
-const (
-	termPause = 200 * time.Millisecond
-	termTrust = termPause / 2
-)
-
-// endRemembered is how long the end of a term counts as seen when nobody looks.
-const endRemembered = time.Second
-
 // span returns how many offsets d of Redis' clock holds.
 func span(d time.Duration) push.Offset {
 	return push.Offset(d.Milliseconds()) * push.OffsetsPerMilli
@@ -58,28 +49,35 @@ func (r *Registry) Term(ctx context.Context) (push.Term, error) {
 	return r.lookAgain(ctx, r.cfg.Now())
 }
 
-// InTerm reports whether t, in which Redis did something for this process after
-// since, is in force still: whether nobody can have read in a later one yet. A
-// moment after since that needs no question, see termPause; later it asks whether
-// the marker is still there and no Redis was met since that has another run id.
-func (r *Registry) InTerm(ctx context.Context, t push.Term, since time.Time) (bool, error) {
-	if kept := r.term.Load(); kept != nil && kept.Marker == t.Marker && !r.suspect() {
-		if took := r.cfg.Now().Sub(since); took >= 0 && took < termTrust {
-			return true, nil
-		}
-	}
-	marker, err := r.lanes.do(ctx, func(redis.Pipeliner) {})
-	if err != nil {
-		return false, err
-	}
-	if marker != t.Marker {
+// InTerm reports whether t is in force still: whether what was in the store before
+// the call is there for whoever reads in a later term. It asks the store, for a
+// Redis that others have left can not know: cut off with its network, it goes on
+// as if nothing had happened. Its error means that the store could not be asked.
+func (r *Registry) InTerm(ctx context.Context, t push.Term) (bool, error) {
+	if kept := r.term.Load(); kept != nil && kept.Marker != t.Marker {
 		return false, nil
 	}
-	if !r.suspect() {
+	lasts, err := r.terms.TermLasts(ctx, t.Marker)
+	if err != nil {
+		return false, fmt.Errorf("ask for the term: %w", err)
+	}
+	if lasts {
 		return true, nil
 	}
-	now, err := r.lookAgain(ctx, r.cfg.Now())
-	return err == nil && now.Marker == t.Marker, err
+	if err := r.settle(ctx); err != nil {
+		return false, err
+	}
+	defer r.unsettle()
+	r.forget(t)
+	return false, nil
+}
+
+// forget notes that t has ended, though Redis may look as it did in it. The caller
+// holds settling.
+func (r *Registry) forget(t push.Term) {
+	if known := r.term.Load(); known != nil && known.Marker == t.Marker {
+		r.term.Store(nil)
+	}
 }
 
 // suspect reports whether there may be another Redis than when the run id was last
@@ -91,7 +89,6 @@ func (r *Registry) suspect() bool { return r.met.Load() != r.checked.Load() }
 func (r *Registry) found(s sight) {
 	r.primaries.Store(&s.primaries)
 	r.checked.Store(s.met)
-	r.end = sight{} // whatever end was seen before, it was none
 }
 
 // known returns the term that was last found in force, without asking Redis if
@@ -196,15 +193,14 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 			r.found(s)
 			return kept, nil
 		case markerNumber(s.marker) == kept.Number+1:
-			if err := r.letPass(ctx, kept, s); err != nil {
-				return push.Term{}, err
-			}
 			_, err = r.terms.SwapTerm(ctx, kept, r.next(kept, s))
 			if err != nil {
 				return push.Term{}, fmt.Errorf("start term %d: %w", kept.Number+1, err)
 			}
+		case s.unmoved() && markerNumber(s.marker) <= kept.Number && push.OffsetAt(r.Now()) < kept.Ceiling:
+			return push.Term{}, ErrElsewhere
 		default:
-			err = r.replaceMarker(ctx, s.marker, newMarker(kept.Number+1))
+			err = r.replaceMarker(ctx, s.marker, newMarker(kept.Number+1, s.runID))
 			if err != nil {
 				return push.Term{}, err
 			}
@@ -214,23 +210,6 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 		}
 	}
 	return push.Term{}, ErrUnsettled
-}
-
-// letPass returns when the next term may begin, now that s has shown the end of
-// last: when what was appended in that is in the inbox, or whoever appended it
-// asks before it takes it for settled. The pause runs from when the end was first
-// seen, however many callers leave meanwhile; but if nobody looked for a while,
-// the last term may have gone on in between. The caller holds settling.
-func (r *Registry) letPass(ctx context.Context, last push.Term, s sight) error {
-	if last.Number == 0 {
-		return nil // nothing was appended in a term before the first
-	}
-	now := r.cfg.Now()
-	if r.end.marker != s.marker || r.end.runID != s.runID || now.Sub(r.endLast) > endRemembered {
-		r.end, r.endSeen = s, now
-	}
-	r.endLast = now
-	return wait(ctx, r.pause-now.Sub(r.endSeen))
 }
 
 // next returns the term after kept. The very first begins at Redis' clock, so
@@ -247,9 +226,23 @@ func (r *Registry) next(kept push.Term, s sight) push.Term {
 	}
 }
 
-// newMarker returns a marker for the term of that number that was never used.
-func newMarker(number int64) string {
-	return strconv.FormatInt(number, 10) + "." + uuid.NewString()
+// newMarker returns a marker for the term of that number that was never used. It
+// says at which Redis it was put: NUMBER.UUID.RUN.
+func newMarker(number int64, runID string) string {
+	return strconv.FormatInt(number, 10) + "." + uuid.NewString() + "." + runSum(runID)
+}
+
+// runSum stands for a run id, which in a Cluster is long.
+func runSum(runID string) string {
+	sum := sha256.Sum256([]byte(runID))
+	return hex.EncodeToString(sum[:8])
+}
+
+// unmoved reports whether the marker was put at this very Redis, in this life of
+// it: then nothing of its memory was lost since. False where it does not tell its
+// run id.
+func (s sight) unmoved() bool {
+	return s.runID != "" && strings.HasSuffix(s.marker, "."+runSum(s.runID))
 }
 
 // markerNumber returns the number of the term that marker was made for, or -1.

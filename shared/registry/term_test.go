@@ -1,11 +1,9 @@
 package registry_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +21,7 @@ func TestTermLasts(t *testing.T) {
 		if ta.Number != 1 || ta.Marker != tb.Marker || ta.Floor != tb.Floor {
 			t.Errorf("two processes find %+v and %+v, want one first term", ta, tb)
 		}
-		if in, err := b.InTerm(t.Context(), ta, time.Time{}); !in || err != nil {
+		if in, err := b.InTerm(t.Context(), ta); !in || err != nil {
 			t.Errorf("InTerm = %v, %v, want true", in, err)
 		}
 	})
@@ -57,7 +55,7 @@ func TestTermEnds(t *testing.T) {
 				if second.Offset <= after.Floor || second.Offset <= first.Offset || second.Prev != 0 {
 					t.Errorf("first append of the new term = %+v, want it above floor %d without predecessor", second, after.Floor)
 				}
-				if in, err := b.InTerm(t.Context(), before, time.Time{}); in || err != nil {
+				if in, err := b.InTerm(t.Context(), before); in || err != nil {
 					t.Errorf("InTerm(the old one) = %v, %v, want false", in, err)
 				}
 				page := b.read(t, registry.LogQuery{Channel: "#42", After: first.Offset})
@@ -69,22 +67,34 @@ func TestTermEnds(t *testing.T) {
 	})
 }
 
-func TestInTermAfterALoss(t *testing.T) {
-	tests := map[string]func(s *registrytest.Server){
-		"flushed":           func(s *registrytest.Server) { s.FlushAll() },
-		"restarted empty":   func(s *registrytest.Server) { s.Stop(); s.Start() },
-		"restarted as kept": func(s *registrytest.Server) { s.StopSaving(); s.Start() },
-	}
-	for name, lose := range tests {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t, registrytest.Redis(t), registry.Config{})
-			a := b.append(t, registry.Item{Channel: "c", Message: message("m1")})
-			lose(b.server)
-			if in, err := b.InTerm(t.Context(), a.Term, time.Time{}); in || err != nil {
-				t.Errorf("InTerm after Redis was %s = %v, %v, want false", name, in, err)
+// A term lasts until another begins, whatever Redis has lost and whoever begins it.
+func TestInTerm(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *registrytest.Server) {
+		terms := &registrytest.Terms{}
+		a := bench{open(t, s, terms, registry.Config{}), s, terms}
+		b := bench{open(t, s, terms, registry.Config{}), s, terms}
+		in := func(when string, r bench, term push.Term, want bool) {
+			t.Helper()
+			if got, err := r.InTerm(t.Context(), term); got != want || err != nil {
+				t.Errorf("%s: InTerm = %v, %v, want %v", when, got, err, want)
 			}
-		})
-	}
+		}
+		first := a.append(t, registry.Item{Channel: "c", Message: message("m1")}).Term
+		s.FlushAll()
+		in("while nobody has seen the loss", a, first, true)
+		second := b.term(t)
+		in("at who began the second", b, first, false)
+		in("at who did not", a, first, false)
+		in("once more", a, first, false)
+		in("of the second", a, second, true)
+		if got := a.append(t, registry.Item{Channel: "c", Message: message("m2"), Asked: true}).Term; got.Number != 2 {
+			t.Errorf("who did not begin the second appends in %+v", got)
+		}
+		terms.Fail(errors.New("away"))
+		if got, err := a.InTerm(t.Context(), second); got || err == nil {
+			t.Errorf("without a store InTerm = %v, %v, want an error", got, err)
+		}
+	})
 }
 
 // Many processes find the loss at the same moment; all agree on one term.
@@ -292,98 +302,5 @@ func TestTurnedAway(t *testing.T) {
 	}
 	if page := b.read(t, registry.LogQuery{Channel: "c"}); ids(page) != "m1" {
 		t.Errorf("the log holds %q, want m1", ids(page))
-	}
-}
-
-// What was done a moment ago needs no question; what was done before that, or
-// under another Redis, does.
-func TestInTermWithoutAsking(t *testing.T) {
-	now := time.Now()
-	b := newBench(t, registrytest.Redis(t), registry.Config{Now: func() time.Time { return now }})
-	a := b.append(t, registry.Item{Channel: "c", Message: message("m1")})
-	b.server.FlushAll()
-	tests := map[string]struct {
-		since time.Time
-		want  bool
-	}{
-		"now":           {now, true},
-		"a moment ago":  {now.Add(-90 * time.Millisecond), true},
-		"too long ago":  {now.Add(-110 * time.Millisecond), false},
-		"in the future": {now.Add(time.Millisecond), false},
-		"nobody knows":  {time.Time{}, false},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			if in, err := b.InTerm(t.Context(), a.Term, tt.since); in != tt.want || err != nil {
-				t.Errorf("InTerm(%v before now) = %v, %v, want %v", now.Sub(tt.since), in, err, tt.want)
-			}
-		})
-	}
-}
-
-// Nobody reads in the next term before it is certain that what was appended in
-// the last is in the inbox, or is appended again.
-func TestNextTermWaits(t *testing.T) {
-	b := newBench(t, registrytest.Redis(t), registry.Config{})
-	b.term(t)
-	b.server.FlushAll()
-	lost := time.Now()
-	if after := b.term(t); after.Number != 2 || time.Since(lost) < registry.TermPause {
-		t.Errorf("term %d began %v after the loss, want 2 after %v", after.Number, time.Since(lost), registry.TermPause)
-	}
-}
-
-// Callers who leave before a term may begin do not put off its beginning.
-func TestNextTermComesThoughCallersLeave(t *testing.T) {
-	b := newBench(t, registrytest.Redis(t), registry.Config{})
-	for round := range int64(2) { // what was seen of one loss says nothing of the next
-		before := b.term(t)
-		b.server.FlushAll()
-		lost := time.Now()
-		var after push.Term
-		for range 20 {
-			ctx, cancel := context.WithTimeout(t.Context(), registry.TermPause*3/4)
-			var err error
-			after, err = b.Term(ctx)
-			cancel()
-			if err == nil {
-				break
-			}
-		}
-		if took := time.Since(lost); after.Number != before.Number+1 || took < registry.TermPause {
-			t.Errorf("after loss %d callers who leave are in term %+v after %v, want one after %+v, not before %v",
-				round+1, after, took, before, registry.TermPause)
-		}
-	}
-}
-
-// An end that was seen long ago, and not since, may have been followed by more of
-// the term: the pause begins anew.
-func TestNextTermWaitsAnew(t *testing.T) {
-	var later atomic.Int64
-	cfg := registry.Config{Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }}
-	b := newBench(t, registrytest.Redis(t), cfg)
-	before := b.term(t)
-	for left := false; !left; {
-		b.server.FlushAll()
-		lost := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), registry.TermPause/2)
-		_, _ = b.Term(ctx)
-		cancel()
-		kept, err := b.terms.Term(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if left = kept.Number == before.Number; !left {
-			if took := time.Since(lost); took < registry.TermPause {
-				t.Fatalf("term %+v begins %v after the loss", kept, took)
-			}
-			before = b.term(t) // the machine stood still: it was time
-		}
-	}
-	later.Store(int64(time.Minute))
-	seen := time.Now()
-	if after := b.term(t); after.Number != before.Number+1 || time.Since(seen) < registry.TermPause {
-		t.Errorf("term %d began %v after its end was seen again, want %d after %v", after.Number, time.Since(seen), before.Number+1, registry.TermPause)
 	}
 }

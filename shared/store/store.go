@@ -372,6 +372,10 @@ type Control interface {
 	// SwapTerm replaces the term by next if it is still old in every field, and
 	// reports whether it did. The zero Term as old means that there is none.
 	SwapTerm(ctx context.Context, old, next push.Term) (bool, error)
+	// TermLasts reports whether the newest term has this marker. If so, whatever
+	// this process wrote before the call is found by whoever learns of a later term
+	// and then reads: each write came before that term began.
+	TermLasts(ctx context.Context, marker string) (bool, error)
 	// Epoch returns the name of this store's life that clients see, never
 	// empty. The first call makes it; it then never changes.
 	Epoch(ctx context.Context) (string, error)

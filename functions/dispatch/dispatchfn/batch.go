@@ -56,7 +56,6 @@ type batch struct {
 	problems []*push.Problem // by message; nil is confirmed
 	places   []place
 	term     push.Term // that the places were taken in
-	began    time.Time // before the first of them was taken in it
 	// failed has the channels where a message of the same request has failed, in
 	// this or an earlier batch.
 	failed channelSet
@@ -248,7 +247,7 @@ func (b *batch) append(ctx context.Context, todo []int) error {
 	if err != nil {
 		return err
 	}
-	b.term, b.began = first.Term, first.Began
+	b.term = first.Term
 	var refused channelSet
 	for _, i := range todo {
 		p := &b.places[i]

@@ -62,7 +62,7 @@ func (p *place) asked(offset push.Offset, term push.Term) {
 	}
 }
 
-// keep writes the inbox of the places of todo, looks at the term once more, and
+// keep writes the inbox of the places of todo, asks whether the term lasts, and
 // returns what has to be appended again.
 func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
 	var write, move []int
@@ -89,9 +89,9 @@ func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
 	if len(write)+len(move) == 0 {
 		return nil, nil
 	}
-	in, err := b.h.reg.InTerm(ctx, b.term, b.began)
+	in, err := b.h.reg.InTerm(ctx, b.term)
 	if err != nil {
-		return nil, fmt.Errorf("look at the term again: %w", err)
+		return nil, fmt.Errorf("ask whether the term lasts: %w", err)
 	}
 	if in {
 		return taken, nil

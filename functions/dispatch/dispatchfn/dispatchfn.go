@@ -47,7 +47,7 @@ const (
 type Registry interface {
 	Append(ctx context.Context, items []registry.Item) (registry.Appended, error)
 	Term(ctx context.Context) (push.Term, error)
-	InTerm(ctx context.Context, t push.Term, since time.Time) (bool, error)
+	InTerm(ctx context.Context, t push.Term) (bool, error)
 	Nodes(ctx context.Context, want []push.NodeID) (map[push.NodeID]registry.Lease, error)
 	Live(ctx context.Context) ([]registry.Lease, error)
 	Held(ctx context.Context) ([]registry.HeldLease, error)

@@ -29,6 +29,13 @@ func (t *Terms) Term(context.Context) (push.Term, error) {
 	return t.term, t.err
 }
 
+// TermLasts reports whether the newest term has this marker.
+func (t *Terms) TermLasts(_ context.Context, marker string) (bool, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err == nil && t.term.Number > 0 && t.term.Marker == marker, t.err
+}
+
 // SwapTerm replaces the term by next if it is still old in every field, and
 // reports whether it did.
 func (t *Terms) SwapTerm(_ context.Context, old, next push.Term) (bool, error) {

@@ -51,6 +51,25 @@ func (s *Store) Term(ctx context.Context) (push.Term, error) {
 	return d.term(), nil
 }
 
+// TermLasts reports whether the newest term has marker; see [store.Control]. It asks
+// for what the primary has now, be it with a majority or not: a primary has all that
+// was written before it became one, while what a majority is known to have may lag
+// behind this process' own writes for a moment after an election. A later term that
+// a failover then takes back costs no more than another try.
+func (s *Store) TermLasts(ctx context.Context, marker string) (bool, error) {
+	ctx, cancel, err := s.deadline(ctx)
+	if err != nil {
+		return false, fmt.Errorf("compare the term: %w", err)
+	}
+	defer cancel()
+	var d termDoc
+	err = s.newest.FindOne(ctx, bson.D{{Key: "_id", Value: "term"}}, options.FindOne().SetProjection(only("marker"))).Decode(&d)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return false, fmt.Errorf("compare the term: %w", classify(err))
+	}
+	return err == nil && d.Marker == marker, nil
+}
+
 // SwapTerm replaces the term; see [store.Control].
 func (s *Store) SwapTerm(ctx context.Context, old, next push.Term) (bool, error) {
 	ctx, cancel, err := s.deadline(ctx)

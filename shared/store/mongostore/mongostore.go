@@ -79,7 +79,8 @@ type Store struct {
 	outbox     *mongo.Collection
 	cursors    *mongo.Collection
 	spared     *mongo.Collection
-	control    *mongo.Collection
+	control    *mongo.Collection // as a majority has it
+	newest     *mongo.Collection // control, as the primary has it
 	sources    *mongo.Collection
 	deliveries *mongo.Collection
 	callbacks  *mongo.Collection
@@ -163,6 +164,7 @@ func (s *Store) use(db *mongo.Database) {
 	s.callbacks = db.Collection("callbacks")
 	// A term that a failover could take back must not be acted upon.
 	s.control = db.Collection("control", options.Collection().SetReadConcern(readconcern.Majority()))
+	s.newest = db.Collection("control", options.Collection().SetReadConcern(readconcern.Local()))
 }
 
 // Close ends the writes under way, waits for them, and closes all connections.

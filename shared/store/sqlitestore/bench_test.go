@@ -25,3 +25,5 @@ func BenchmarkReadInbox(b *testing.B) { storetest.BenchmarkReadInbox(b, prepared
 func BenchmarkLastOffsets(b *testing.B) { storetest.BenchmarkLastOffsets(b, prepared) }
 
 func BenchmarkLoadCursors(b *testing.B) { storetest.BenchmarkLoadCursors(b, prepared) }
+
+func BenchmarkTermLasts(b *testing.B) { storetest.BenchmarkTermLasts(b, prepared(b)) }

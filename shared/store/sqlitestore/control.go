@@ -37,6 +37,12 @@ func (s *Store) Term(ctx context.Context) (push.Term, error) {
 	return parseTerm(value)
 }
 
+// TermLasts reports whether the newest term has marker; see [store.Control].
+func (s *Store) TermLasts(ctx context.Context, marker string) (bool, error) {
+	t, err := s.Term(ctx)
+	return err == nil && t.Number > 0 && t.Marker == marker, err
+}
+
 func parseTerm(value string) (push.Term, error) {
 	var kept term
 	if err := json.Unmarshal([]byte(value), &kept); err != nil {

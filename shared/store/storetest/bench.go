@@ -123,3 +123,15 @@ func loadCursors(b *testing.B, s store.Store, n int) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n)/float64(b.N), "µs/device")
 }
+
+// BenchmarkTermLasts asks for the term, as Dispatch does behind each write to inboxes.
+func BenchmarkTermLasts(b *testing.B, s store.Store) {
+	if _, err := s.SwapTerm(b.Context(), push.Term{}, push.Term{Number: 1, Marker: "m"}); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if lasts, err := s.TermLasts(b.Context(), "m"); !lasts || err != nil {
+			b.Fatal(lasts, err)
+		}
+	}
+}

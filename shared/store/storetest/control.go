@@ -10,6 +10,7 @@ import (
 var controlTests = []test{
 	{"control/no term at first", testNoTerm},
 	{"control/swap the term", testSwapTerm},
+	{"control/a term lasts until the next", testTermLasts},
 	{"control/the epoch stays", testEpoch},
 }
 
@@ -62,6 +63,33 @@ func testSwapTerm(t *testing.T, s store.Store) {
 	if got != second {
 		t.Errorf("the term is %+v, want %+v", got, second)
 	}
+}
+
+func testTermLasts(t *testing.T, s store.Store) {
+	lasts := func(when, marker string, want bool) {
+		t.Helper()
+		got, err := s.TermLasts(t.Context(), marker)
+		check(t, err)
+		if got != want {
+			t.Errorf("%s the term %q lasts: %v, want %v", when, marker, got, want)
+		}
+	}
+	lasts("before the first", "", false)
+	lasts("before the first", "m1", false)
+	first := push.Term{Number: 1, Marker: "m1", Ceiling: 10}
+	_, err := s.SwapTerm(t.Context(), push.Term{}, first)
+	check(t, err)
+	lasts("in the first", "m1", true)
+	lasts("in the first", "m2", false)
+	raised := first
+	raised.Ceiling = 20
+	_, err = s.SwapTerm(t.Context(), first, raised)
+	check(t, err)
+	lasts("with a higher ceiling", "m1", true)
+	_, err = s.SwapTerm(t.Context(), raised, push.Term{Number: 2, Marker: "m2", Floor: 20, Ceiling: 30})
+	check(t, err)
+	lasts("in the second", "m1", false)
+	lasts("in the second", "m2", true)
 }
 
 func testEpoch(t *testing.T, s store.Store) {

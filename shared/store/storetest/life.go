@@ -178,6 +178,7 @@ func everyCall(s store.Store) map[string]func(context.Context) error {
 		"DiscardCallback": func(ctx context.Context) error { return second(s.DiscardCallback(ctx, "m")) },
 		"Term":            func(ctx context.Context) error { return second(s.Term(ctx)) },
 		"SwapTerm":        func(ctx context.Context) error { return second(s.SwapTerm(ctx, push.Term{}, push.Term{Number: 1})) },
+		"TermLasts":       func(ctx context.Context) error { return second(s.TermLasts(ctx, "m")) },
 		"Epoch":           func(ctx context.Context) error { return second(s.Epoch(ctx)) },
 		"AnyBacklog":      func(ctx context.Context) error { return second(s.AnyBacklog(ctx)) },
 		"Backlog":         func(ctx context.Context) error { return second(s.Backlog(ctx, []push.Channel{"c"})) },
