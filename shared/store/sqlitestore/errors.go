@@ -45,6 +45,15 @@ func busy(err error) bool {
 	return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
 }
 
+// ofDisk reports whether err says that the disk is full, or cannot be written.
+func ofDisk(err error) bool {
+	switch resultCode(err) {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
+		return true
+	}
+	return false
+}
+
 // conflict reports whether err is a broken uniqueness.
 func conflict(err error) bool { return resultCode(err) == sqlite3.SQLITE_CONSTRAINT }
 

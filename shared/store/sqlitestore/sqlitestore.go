@@ -13,6 +13,7 @@ package sqlitestore
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -99,15 +100,28 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.reader.Close())
 }
 
-// Ping reads from the file.
+// Ping reads from the file. Where the last write found no room there, or could not be
+// made for another fault of the disk, it writes as well.
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
+	if s.writer.ill.Load() {
+		if err := s.writer.do(ctx, 1, probe); err != nil {
+			return fmt.Errorf("ping the store: %w", err)
+		}
+	}
 	var n int
 	if err := s.queryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM sqlite_schema LIMIT 1)`, nil, &n); err != nil {
 		return fmt.Errorf("ping the store: %w", err)
 	}
 	return nil
+}
+
+// probe writes something of no meaning.
+func probe(t *tx) error {
+	_, err := t.exec(`INSERT INTO control (name, value) VALUES ('probe', ?)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, rand.Text())
+	return err
 }
 
 // deadline gives ctx the store's own deadline if that is sooner.

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,6 +25,7 @@ type writer struct {
 	ended   chan struct{} // closed when the loop has returned
 	once    sync.Once     // of close
 	closed  error         // what closing the connection said; set before ended
+	ill     atomic.Bool   // the disk failed the last transaction, or a job of it; set by loop
 
 	// Owned by loop.
 	db   *sql.DB
@@ -157,6 +160,7 @@ func (w *writer) gather(first *job) []*job {
 // commit runs batch in one transaction and answers every job of it.
 func (w *writer) commit(batch []*job) {
 	if err := w.begin(batch); err != nil {
+		w.ill.Store(w.ill.Load() || ofDisk(err)) // one that waited in vain tells nothing of the disk
 		for _, j := range batch {
 			j.done <- err
 		}
@@ -175,6 +179,7 @@ func (w *writer) commit(batch []*job) {
 			outcomes[i] = err
 		}
 	}
+	w.ill.Store(slices.ContainsFunc(outcomes, ofDisk))
 	for i, j := range batch {
 		j.done <- outcomes[i]
 	}

@@ -165,6 +165,34 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestPingWritesAfterAFault has the disk refuse writes: a store that cannot write is
+// not ready, though it can be read, until it can again.
+func TestPingWritesAfterAFault(t *testing.T) {
+	s, _ := openPrepared(t, Config{})
+	refuse := func(on int) {
+		t.Helper()
+		if err := s.writer.tx.control(fmt.Sprintf(`PRAGMA query_only = %d`, on)); err != nil { // nothing is under way
+			t.Fatal(err)
+		}
+	}
+	ping := func(when string, want error) {
+		t.Helper()
+		for range 2 {
+			if err := s.Ping(t.Context()); !errors.Is(err, want) {
+				t.Errorf("%s: Ping = %v, want %v", when, err, want)
+			}
+		}
+	}
+	refuse(1)
+	ping("before any write failed", nil)
+	if _, err := s.InsertMessages(t.Context(), []store.Record{record("m1")}); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("InsertMessages = %v, want %v", err, store.ErrUnavailable)
+	}
+	ping("after a write failed", store.ErrUnavailable)
+	refuse(0)
+	ping("when it can be written again", nil)
+}
+
 // TestFullQueue fills the queue: a further write waits at the door, until its
 // deadline.
 func TestFullQueue(t *testing.T) {
