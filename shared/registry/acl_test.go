@@ -46,7 +46,6 @@ func doEverything(t *testing.T, s *registrytest.Server, addr string) (first erro
 		t.Fatal(err)
 	}
 	defer reg.Close()
-	reg.BeginTermsAtOnce()
 	limiter, err := registry.OpenLimiter(addr, registry.LimiterConfig{Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)

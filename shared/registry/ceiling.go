@@ -3,9 +3,28 @@ package registry
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"pushcluster/shared/push"
 )
+
+// How far ahead the ceiling is put: of Redis' clock, and of an offset, which is ahead
+// of that clock itself where terms have followed one another quickly. It is raised
+// when half of that has gone.
+const (
+	ceilingAhead = 10 * time.Second
+	ceilingMore  = time.Second
+)
+
+// ceiling returns where the ceiling is put at now for an offset that must be below.
+func ceiling(offset, now push.Offset) push.Offset {
+	return max(offset+span(ceilingMore), now+span(ceilingAhead))
+}
+
+// near reports whether a ceiling is due to be raised at now for that offset.
+func near(offset, now, ceiling push.Offset) bool {
+	return max(offset+span(ceilingMore/2), now+span(ceilingAhead/2)) >= ceiling
+}
 
 // ensureBelow sees to it that the ceiling of term t is above the offset, and
 // raises it in the store when the offset comes near. It returns the term as it
@@ -15,7 +34,7 @@ func (r *Registry) ensureBelow(ctx context.Context, t push.Term, offset push.Off
 	if kept := r.term.Load(); kept != nil && kept.Marker == t.Marker {
 		t = *kept
 	}
-	if offset+span(ceilingSlack) < t.Ceiling {
+	if !near(offset, push.OffsetAt(r.Now()), t.Ceiling) {
 		return t, true, nil
 	}
 	if offset < t.Ceiling {
@@ -30,7 +49,7 @@ func (r *Registry) ensureBelow(ctx context.Context, t push.Term, offset push.Off
 	defer r.unsettle()
 
 	raised, same, err := r.raise(ctx, t, offset)
-	if err != nil && offset < t.Ceiling {
+	if err != nil && offset < t.Ceiling && r.term.Load() != nil {
 		return t, true, nil // there is time: whoever is next tries again
 	}
 	return raised, same, err
@@ -46,12 +65,13 @@ func (r *Registry) raise(ctx context.Context, t push.Term, offset push.Offset) (
 		t = *kept
 	}
 	for range settleTries {
-		if offset+span(ceilingSlack) < t.Ceiling {
+		now := push.OffsetAt(r.Now())
+		if !near(offset, now, t.Ceiling) {
 			r.term.Store(&t)
 			return t, true, nil
 		}
 		next := t
-		next.Ceiling = max(offset, push.OffsetAt(r.Now())) + span(ceilingAhead)
+		next.Ceiling = ceiling(offset, now)
 		swapped, err := r.terms.SwapTerm(ctx, t, next)
 		if err != nil {
 			return push.Term{}, false, fmt.Errorf("raise the ceiling of term %d: %w", t.Number, err)
@@ -71,8 +91,8 @@ func (r *Registry) raise(ctx context.Context, t push.Term, offset push.Offset) (
 			if err != nil {
 				return push.Term{}, false, err
 			}
-			now, err := r.agree(ctx, s)
-			return now, false, err
+			other, err := r.agree(ctx, s)
+			return other, false, err
 		}
 		t = kept
 	}

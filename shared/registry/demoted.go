@@ -55,6 +55,9 @@ type plainConnection struct {
 // closeAll closes all connections, unless that was done a moment ago. What is under
 // way on them fails.
 func (a *connections) closeAll() {
+	if a == nil {
+		return
+	}
 	a.mu.Lock()
 	if time.Since(a.closed) < demotedPause {
 		a.mu.Unlock()
@@ -71,7 +74,7 @@ func (a *connections) closeAll() {
 
 // refused closes all connections if err says that a write met a replica.
 func (a *connections) refused(err error) {
-	if a != nil && err != nil && strings.Contains(err.Error(), "READONLY You can't write against a read only replica") {
+	if err != nil && strings.Contains(err.Error(), "READONLY You can't write against a read only replica") {
 		a.closeAll()
 	}
 }

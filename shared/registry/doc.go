@@ -44,7 +44,7 @@
 // may do the second half for a first half that died. A marker begins with the
 // number of its term, ends with a sum of the run id at which it was put, and is never
 // used twice. Where the run id is that one still and the store has a later term, that
-// one goes on at another Redis, and is left to it: see [ErrElsewhere].
+// one goes on at another Redis, and is left alone for 2 s.
 //
 // The marker is read in the same round trip as every append and every read of
 // a log. The run id is read at each renewal, and again whenever the client had

@@ -1,7 +1,8 @@
 package registry_test
 
 import (
-	"errors"
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -10,85 +11,117 @@ import (
 	"pushcluster/shared/registry/registrytest"
 )
 
-// A primary is cut off, with some, and a replica takes over for the others. Who is
-// cut off takes no term from those who go on in theirs, also if they were not there
-// before, and takes one when nobody goes on.
-func TestTermGoesOnElsewhere(t *testing.T) {
+// parted returns two processes with one store, after a replica has taken over for the
+// second from a primary that goes on for the first, and the terms each is in.
+func parted(t *testing.T) (old, on bench, first, second push.Term) {
+	t.Helper()
 	one, other := registrytest.Redis(t), registrytest.Redis(t)
 	if one.Mini() != nil || other.Mini() != nil {
 		t.Skip("skipped: replicas are redis-server's, which is not installed")
 	}
 	terms := &registrytest.Terms{}
-	old := bench{open(t, one, terms, registry.Config{}), one, terms}
-	first := place(t, old.Registry, "#42", "m1").Term
+	old = bench{open(t, one, terms, registry.Config{}), one, terms}
+	first = place(t, old.Registry, "#42", "m1").Term
 	follow(t, other, one)
 	eventually(t, func() error { return has(other, "master_link_status:up") })
 	do(t, other, "REPLICAOF", "NO", "ONE")
-	on := bench{open(t, other, terms, registry.Config{}), other, terms}
-	second := on.term(t)
+	on = bench{open(t, other, terms, registry.Config{}), other, terms}
+	return old, on, first, on.term(t)
+}
+
+// Two sides that do not see each other's Redis take turns: none ends the other's
+// term before that had its time, and none waits for ever.
+func TestSidesTakeTurns(t *testing.T) {
+	old, on, first, second := parted(t)
 	if second.Number != 2 {
-		t.Fatalf("where the replica has taken over the term is %+v, want the second", second)
+		t.Fatalf("where the replica has taken over the term is %+v, want the second at once", second)
 	}
-
-	if in, err := old.InTerm(t.Context(), first); in || err != nil {
-		t.Errorf("InTerm(the first) = %v, %v, want false", in, err)
-	}
-	late := bench{open(t, one, terms, registry.Config{}), one, terms}
-	for name, b := range map[string]bench{"who was there": old, "who comes": late} {
-		items := []registry.Item{{Channel: "#42", Message: message("m2"), Asked: true}}
-		if a, err := b.Append(t.Context(), items); !errors.Is(err, registry.ErrElsewhere) {
-			t.Errorf("%s appends: %+v, %v, want %v", name, a, err, registry.ErrElsewhere)
+	turn := func(who string, b bench, own, others push.Term) push.Term {
+		t.Helper()
+		if in, err := b.InTerm(t.Context(), own); in || err != nil {
+			t.Errorf("%s: InTerm(its own) = %v, %v, want false", who, in, err)
 		}
-		if _, _, err := b.Renew(t.Context(), registry.Lease{Node: "127.0.0.1:1/a"}); !errors.Is(err, registry.ErrElsewhere) {
-			t.Errorf("%s renews a lease: %v, want %v", name, err, registry.ErrElsewhere)
+		began := time.Now()
+		got := place(t, b.Registry, "#42", "m2").Term
+		if got.Number != others.Number+1 || got.Floor < others.Ceiling || time.Since(began) < registry.TermTurn {
+			t.Errorf("%s takes %+v after %v, want the term after %+v, not before %v", who, got, time.Since(began), others, registry.TermTurn)
 		}
+		return got
 	}
-	if now := on.term(t); now.Number != 2 {
-		t.Errorf("the others are in %+v, want the second still", now)
+	third := turn("who is cut off", old, first, second)
+	fourth := turn("who is not", on, second, third)
+	late := bench{open(t, old.server, old.terms, registry.Config{}), old.server, old.terms}
+	fifth := turn("who comes where one was cut off", late, third, fourth)
+	if in, err := old.InTerm(t.Context(), third); in || err != nil {
+		t.Errorf("who was cut off: InTerm(its own) = %v, %v, want false", in, err)
 	}
-
-	// Nobody has raised the ceiling for so long that time has passed it.
-	kept, _ := terms.Term(t.Context())
-	ended := kept
-	ended.Ceiling = push.OffsetAt(old.Now().Add(-time.Second))
-	if swapped, err := terms.SwapTerm(t.Context(), kept, ended); !swapped || err != nil {
-		t.Fatal(swapped, err)
-	}
-	if third := place(t, late.Registry, "#42", "m2").Term; third.Number != 3 || third.Floor != ended.Ceiling {
-		t.Errorf("when nobody goes on elsewhere the term is %+v, want the third", third)
-	}
-	if got := place(t, old.Registry, "#42", "m3").Term; got.Number != 3 {
-		t.Errorf("the other process there is in %+v, want the third", got)
+	if got := place(t, old.Registry, "#42", "m3").Term; got.Number != fifth.Number {
+		t.Errorf("two processes with one Redis are in %+v and %+v", got, fifth)
 	}
 }
 
-// Who raises the ceiling finds that the term goes on elsewhere, though this Redis is
-// as it was.
-func TestCeilingOfATermElsewhere(t *testing.T) {
+// Callers who leave before it is their side's turn do not put that off.
+func TestTurnComesThoughCallersLeave(t *testing.T) {
+	old, _, first, second := parted(t)
+	if in, err := old.InTerm(t.Context(), first); in || err != nil {
+		t.Errorf("InTerm(the first) = %v, %v, want false", in, err)
+	}
+	began := time.Now()
+	var got push.Term
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), registry.TermTurn*3/4)
+		a, err := old.Append(ctx, []registry.Item{{Channel: "#42", Message: message("m2"), Asked: true}})
+		cancel()
+		if err == nil {
+			got = a.Term
+			break
+		}
+	}
+	if took := time.Since(began); got.Number != second.Number+1 || took < registry.TermTurn {
+		t.Errorf("callers who leave are in %+v after %v, want the term after %+v, not before %v", got, took, second, registry.TermTurn)
+	}
+}
+
+// A replica takes over behind one address, and the old primary, which knows nothing of
+// it, keeps its connections: who has them meets the new one, and takes no term.
+func TestTakenOverBehindOneAddress(t *testing.T) {
 	one, other := registrytest.Redis(t), registrytest.Redis(t)
 	if one.Mini() != nil || other.Mini() != nil {
-		t.Skip("skipped: run ids are redis-server's, which is not installed")
+		t.Skip("skipped: replicas are redis-server's, which is not installed")
 	}
 	terms := &registrytest.Terms{}
-	old := bench{open(t, one, terms, registry.Config{}), one, terms}
-	kept := old.term(t)
-	low := kept
-	low.Ceiling = push.OffsetAt(old.Now())
-	if swapped, err := terms.SwapTerm(t.Context(), kept, low); !swapped || err != nil {
-		t.Fatal(swapped, err)
+	to, addr := relay(t, one.Addr())
+	now := time.Now() // it is never this side's turn
+	reg, err := registry.Open("redis://"+addr, terms, registry.Config{Timeout: time.Minute, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
 	}
-	raising := bench{open(t, one, terms, registry.Config{}), one, terms}
-	if got := raising.term(t); got.Ceiling != low.Ceiling {
-		t.Fatalf("the term is %+v, want ceiling %d", got, low.Ceiling)
+	t.Cleanup(func() { _ = reg.Close() })
+	first := place(t, reg, "#42", "m1").Term
+	follow(t, other, one)
+	eventually(t, func() error { return has(other, "master_link_status:up") })
+	do(t, other, "REPLICAOF", "NO", "ONE")
+	to.Store(other.Addr())
+	second := bench{open(t, other, terms, registry.Config{}), other, terms}.term(t)
+	if in, err := reg.InTerm(t.Context(), first); in || err != nil {
+		t.Errorf("InTerm(the first) = %v, %v, want false", in, err)
 	}
-	on := bench{open(t, other, terms, registry.Config{}), other, terms}
-	if second := on.term(t); second.Number != 2 {
-		t.Fatalf("at another Redis the term is %+v, want the second", second)
+	if got := place(t, reg, "#42", "m2").Term; got.Number != second.Number {
+		t.Errorf("who had connections to the old primary is in %+v, want %+v", got, second)
 	}
-	items := []registry.Item{{Channel: "#42", Message: message("m1"), Asked: true}}
-	for range 2 {
-		if a, err := raising.Append(t.Context(), items); !errors.Is(err, registry.ErrElsewhere) {
-			t.Errorf("Append above the ceiling = %+v, %v, want %v", a, err, registry.ErrElsewhere)
-		}
+}
+
+// However quickly terms follow one another, the ceiling stays near the clock: what lies
+// far ahead of it would not be read from the inbox alone for as long.
+func TestCeilingOfManyTerms(t *testing.T) {
+	b := newBench(t, registrytest.Redis(t), registry.Config{})
+	const n = 5
+	for i := range n {
+		b.asked(t, "c", fmt.Sprint("m", i))
+		b.server.FlushAll()
+	}
+	got := b.term(t)
+	if ahead := got.Ceiling.Time().Sub(b.Now()); got.Number != n+1 || ahead > (10+n+1)*time.Second {
+		t.Errorf("the ceiling of %+v is %v ahead, want 10 s and one for each of %d terms", got, ahead, n)
 	}
 }

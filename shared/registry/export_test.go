@@ -6,6 +6,9 @@ import (
 	"pushcluster/shared/push"
 )
 
+// TermTurn is for how long a term that goes on at another Redis is left alone.
+const TermTurn = termTurn
+
 // AppendAfter appends one item as if it came behind another message in its call.
 func (r *Registry) AppendAfter(ctx context.Context, item Item, after push.MessageID) (AppendedItem, error) {
 	t, err := r.known(ctx)

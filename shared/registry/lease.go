@@ -87,9 +87,11 @@ func (r *Registry) Renew(ctx context.Context, l Lease) (held bool, term push.Ter
 	}
 	had, _ := renewed.Bool()
 	still, _ := listed.(*redis.Cmd).Bool()
-	// Keeping the ceiling ahead here spares the appends of it. If it fails, the
-	// append that needs it will say so.
-	_, _, _ = r.ensureBelow(ctx, term, min(push.OffsetAt(r.Now()), max(term.Ceiling, 1)-1))
+	// Keeping the ceiling ahead here spares the appends of it, and finds a term that
+	// began elsewhere. If it fails, the append that needs it will say so.
+	if now, _, err := r.ensureBelow(ctx, term, min(push.OffsetAt(r.Now()), max(term.Ceiling, 1)-1)); err == nil {
+		term = now
+	}
 	return had && still, term, nil
 }
 

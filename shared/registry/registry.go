@@ -21,10 +21,6 @@ var (
 	ErrUnsafePolicy = errors.New("redis maxmemory-policy is not noeviction or volatile-*")
 	// ErrUnsettled means that the term changed again and again while a call ran.
 	ErrUnsettled = errors.New("the term does not settle")
-	// ErrElsewhere means that the store has a later term than this Redis, which has
-	// lost nothing: others go on with another Redis. That ends with their going on
-	// there, at most 10 s later, or with this process meeting theirs.
-	ErrElsewhere = errors.New("the term goes on at another Redis: this one was replaced, or processes with one store have different ones")
 	// ErrClosed is what calls get after Close.
 	ErrClosed = errors.New("registry is closed")
 )
@@ -119,7 +115,10 @@ type Registry struct {
 	settling chan struct{} // holds one token: the right to change term
 
 	// Guarded by settling.
-	looked time.Time // when the last look at the term began
+	looked     time.Time // when the last look at the term began
+	rival      string    // marker of the last term that was found to go on elsewhere,
+	rivalSeen  time.Time // when that was first seen, and
+	rivalLooks int       // how often since
 
 	mu      sync.Mutex     // guards closed, and the groups against being waited for too early
 	closed  bool           // nothing is started any more

@@ -22,10 +22,14 @@ import (
 //go:embed replace.lua
 var replaceScript string
 
+const settleTries = 20
+
+// A term that goes on at another Redis is left alone for termTurn, as one that has
+// begun there is: two sides that do not see each other's Redis take turns. This Redis
+// is looked at so often meanwhile.
 const (
-	ceilingAhead = 10 * time.Second // how far ahead of Redis' clock the ceiling is put
-	ceilingSlack = 5 * time.Second  // how near to it offsets come before it is raised
-	settleTries  = 20
+	termTurn  = 2 * time.Second
+	termLooks = settleTries / 2
 )
 
 // span returns how many offsets d of Redis' clock holds.
@@ -197,8 +201,10 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 			if err != nil {
 				return push.Term{}, fmt.Errorf("start term %d: %w", kept.Number+1, err)
 			}
-		case s.unmoved() && markerNumber(s.marker) <= kept.Number && push.OffsetAt(r.Now()) < kept.Ceiling:
-			return push.Term{}, ErrElsewhere
+		case r.elsewhere(kept, s):
+			if err := r.leaveAlone(ctx, kept); err != nil {
+				return push.Term{}, err
+			}
 		default:
 			err = r.replaceMarker(ctx, s.marker, newMarker(kept.Number+1, s.runID))
 			if err != nil {
@@ -212,6 +218,34 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 	return push.Term{}, ErrUnsettled
 }
 
+// elsewhere reports whether kept goes on at another Redis, and may for now: s is of
+// one that has lost nothing since its own term, which was before. The caller holds
+// settling.
+func (r *Registry) elsewhere(kept push.Term, s sight) bool {
+	if s.marker == kept.Marker || markerNumber(s.marker) > kept.Number || !s.unmoved() {
+		return false
+	}
+	if r.rival != kept.Marker {
+		r.rival, r.rivalSeen, r.rivalLooks = kept.Marker, r.cfg.Now(), 0
+	}
+	return r.cfg.Now().Sub(r.rivalSeen) < termTurn
+}
+
+// leaveAlone waits for a part of the time that kept, which goes on at another Redis,
+// is left alone. The first time it does not: kept may have begun at this Redis since
+// that was looked at. After that, what is open behind one address may lead to the
+// wrong server. The caller holds settling.
+func (r *Registry) leaveAlone(ctx context.Context, kept push.Term) error {
+	if r.rivalLooks++; r.rivalLooks == 1 {
+		return nil
+	}
+	r.connections.closeAll()
+	if err := wait(ctx, termTurn/termLooks); err != nil {
+		return fmt.Errorf("term %d goes on at another Redis, which has taken over from this one or is that of others with the same store: %w", kept.Number, err)
+	}
+	return nil
+}
+
 // next returns the term after kept. The very first begins at Redis' clock, so
 // that what an unknown earlier life left in Redis is not part of it.
 func (r *Registry) next(kept push.Term, s sight) push.Term {
@@ -222,7 +256,7 @@ func (r *Registry) next(kept push.Term, s sight) push.Term {
 	}
 	return push.Term{
 		Number: kept.Number + 1, Marker: s.marker, RunID: s.runID,
-		Floor: floor, Ceiling: max(floor, now) + span(ceilingAhead),
+		Floor: floor, Ceiling: ceiling(floor, now),
 	}
 }
 

@@ -56,6 +56,7 @@ type batch struct {
 	problems []*push.Problem // by message; nil is confirmed
 	places   []place
 	term     push.Term // that the places were taken in
+	inquired bool      // the inbox was asked in it where it has some of them
 	// failed has the channels where a message of the same request has failed, in
 	// this or an earlier batch.
 	failed channelSet

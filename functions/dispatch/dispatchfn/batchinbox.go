@@ -29,7 +29,7 @@ func (b *batch) askInbox(ctx context.Context, asks []int) error {
 				return fmt.Errorf("ask the inbox: %w", err)
 			}
 			for _, i := range part {
-				b.places[i].asked(placed[b.places[i].channel], b.term)
+				b.places[i].asked(placed[b.places[i].channel], b)
 			}
 			return nil
 		}))
@@ -38,6 +38,7 @@ func (b *batch) askInbox(ctx context.Context, asks []int) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	b.inquired = true
 	for _, i := range asks {
 		if b.places[i].duty == dutyMove {
 			b.h.metrics.again.WithLabelValues(againLoss).Inc()
@@ -46,15 +47,12 @@ func (b *batch) askInbox(ctx context.Context, asks []int) error {
 	return nil
 }
 
-// asked notes that the inbox has the message at offset, 0 for not at all. What
-// it got shortly before Redis lost its memory, and what was not confirmed then,
-// may have come to the inbox when readers had passed it: it is placed anew.
-func (p *place) asked(offset push.Offset, term push.Term) {
-	const window = push.Offset(lossWindow/time.Millisecond) * push.OffsetsPerMilli
+// asked notes that the inbox has the message at offset, 0 for not at all.
+func (p *place) asked(offset push.Offset, b *batch) {
 	p.item.Asked = true
 	switch {
 	case offset == 0:
-	case offset <= term.Floor && term.Floor-offset < window:
+	case b.passed(offset):
 		p.duty = dutyMove
 	default:
 		p.item.Placed = offset
@@ -62,18 +60,19 @@ func (p *place) asked(offset push.Offset, term push.Term) {
 	}
 }
 
+// passed reports whether readers may have passed what the inbox has at offset: what
+// it got shortly before Redis lost its memory, and what was not confirmed then, may
+// have come to it after the term's beginning. Such a message is placed anew. The floor
+// itself is ahead of the clock where terms follow one another quickly.
+func (b *batch) passed(offset push.Offset) bool {
+	const window = push.Offset(lossWindow/time.Millisecond) * push.OffsetsPerMilli
+	return offset <= b.term.Floor && offset+window > min(b.term.Floor, push.OffsetAt(b.h.reg.Now()))
+}
+
 // keep writes the inbox of the places of todo, asks whether the term lasts, and
 // returns what has to be appended again.
 func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
-	var write, move []int
-	for _, i := range todo {
-		switch b.places[i].duty {
-		case dutyWrite:
-			write = append(write, i)
-		case dutyMove:
-			move = append(move, i)
-		}
-	}
+	write := b.due(todo, dutyWrite)
 	var taken []int
 	if len(write) > 0 {
 		var err error
@@ -81,12 +80,13 @@ func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
 			return nil, err
 		}
 	}
+	move := b.due(todo, dutyMove) // among them what another try has written meanwhile
 	if len(move) > 0 {
 		if err := b.h.store.MoveInbox(ctx, b.entries(move)); err != nil {
 			return nil, fmt.Errorf("move in the inbox: %w", err)
 		}
 	}
-	if len(write)+len(move) == 0 {
+	if len(write)+len(move) == 0 && !b.inquired {
 		return nil, nil
 	}
 	in, err := b.h.reg.InTerm(ctx, b.term)
@@ -97,15 +97,23 @@ func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
 		return taken, nil
 	}
 	// Not only what this round wrote: every place of the batch is from a term
-	// that has ended.
+	// that has ended, and was judged by it.
 	var lost []int
 	for i := range b.places {
-		if p := &b.places[i]; p.duty != dutyNone {
+		p := &b.places[i]
+		switch {
+		case p.at.Err != nil:
+			continue
+		case p.duty == dutyNone: // the inbox has decided, and is asked again
+			p.duty = dutyWrite
+			p.item.Again, p.item.Asked, p.item.Placed = true, false, 0
+		default:
 			p.duty = dutyMove
 			p.item.Asked, p.item.Placed = true, 0
-			lost = append(lost, i)
 		}
+		lost = append(lost, i)
 	}
+	b.inquired = false
 	b.h.metrics.again.WithLabelValues(againTerm).Add(float64(len(lost)))
 	return lost, nil
 }
@@ -127,12 +135,26 @@ func (b *batch) writeInbox(ctx context.Context, write []int) (taken []int, err e
 			p.item.Asked, p.item.Above = true, p.at.Offset
 			taken = append(taken, i)
 			b.h.metrics.again.WithLabelValues(againTaken).Inc()
+		case placements[n].Offset != p.at.Offset && b.passed(placements[n].Offset):
+			p.duty = dutyMove
+			b.h.metrics.again.WithLabelValues(againLoss).Inc()
 		case placements[n].Offset != p.at.Offset:
 			p.duty = dutyNone // it was placed before, and that place stands
 			b.h.metrics.repeats.WithLabelValues(repeatInbox).Inc()
 		}
 	}
 	return taken, nil
+}
+
+// due returns those of todo that the inbox is owed that for.
+func (b *batch) due(todo []int, d duty) []int {
+	var due []int
+	for _, i := range todo {
+		if b.places[i].duty == d {
+			due = append(due, i)
+		}
+	}
+	return due
 }
 
 func (b *batch) entries(places []int) []store.InboxEntry {

@@ -1,10 +1,11 @@
 package dispatchfn_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"pushcluster/shared/push"
 	"pushcluster/shared/registry"
 	"pushcluster/shared/registry/registrytest"
+	"pushcluster/shared/store"
 )
 
 // replicate makes other a replica of one that has all of it, and returns what cuts it
@@ -56,8 +58,8 @@ func (c *cluster) elsewhere(s *registrytest.Server) *cluster {
 }
 
 // TestCutOffWithItsRedis has a replica take over from a Redis that stays, with one
-// Dispatch, for itself: both Dispatches reach the store. What either confirms reaches
-// who reads where the replica has taken over, and who is cut off confirms no more.
+// Dispatch, for itself: both Dispatches reach the store. What either confirms, in
+// whatever order they take turns, reaches who reads where the replica has taken over.
 func TestCutOffWithItsRedis(t *testing.T) {
 	old := newCluster(t, dispatchfn.Config{}, nil)
 	other := registrytest.Redis(t)
@@ -65,68 +67,143 @@ func TestCutOffWithItsRedis(t *testing.T) {
 		t.Skip("skipped: replicas are redis-server's, which is not installed")
 	}
 	cut := replicate(t, old.redis, other)
-	toNews := push.Recipients{Channels: []push.Channel{"news"}}
-	dispatch := func(c *cluster, id string) bool {
-		m := message(id, toNews)
+	dispatch := func(c *cluster, id string) {
+		m := message(id, push.Recipients{Channels: []push.Channel{"news"}})
 		c.insert(m)
-		return c.Dispatch(t.Context(), []*push.Message{m}, false)[0] == nil
+		if p := c.Dispatch(t.Context(), []*push.Message{m}, false)[0]; p != nil {
+			t.Errorf("%s is not confirmed: %v", id, p)
+		}
 	}
-	if !dispatch(old, "before") {
-		t.Fatal("nothing is confirmed before the failover")
-	}
+	dispatch(old, "before")
 	cut()
 
 	const some = 5
-	var confirmed []string // by the one that is cut off
-	var begun atomic.Bool  // the other one has confirmed
-	done, going := make(chan struct{}), make(chan struct{})
+	var confirmed int // by the one that is cut off
+	going, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for n, refused := 0, 0; refused < 3; n++ {
-			id := fmt.Sprintf("old-%d", n)
-			if dispatch(old, id) {
-				refused = 0
-				if confirmed = append(confirmed, id); len(confirmed) == some {
-					close(going)
-				}
-			} else if begun.Load() {
-				refused++
+		for n := range 10_000 {
+			dispatch(old, fmt.Sprintf("old-%d", n))
+			if confirmed++; confirmed == some {
+				close(going) // nobody has another term yet
+			}
+			if term, err := old.reg.Term(t.Context()); err != nil || term.Number > 2 {
+				return // it has had a turn of its own
 			}
 		}
 	}()
-	select {
-	case <-going: // nobody has another term yet
-	case <-time.After(patience):
-		t.Fatalf("%d are not confirmed before there is another term", some)
-	}
+	<-going
 	now := old.elsewhere(other)
 	reader := &follower{c: now, seen: map[push.MessageID]int{}}
-	for n := 0; ; n++ {
-		if !dispatch(now, fmt.Sprintf("new-%d", n)) {
-			t.Errorf("message new-%d is not confirmed, where the replica has taken over", n)
-		}
-		begun.Store(true)
+	step := func() {
 		if err := reader.step(t.Context(), "news"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	sent := 0
+	for going := true; going; {
+		dispatch(now, fmt.Sprintf("new-%d", sent))
+		sent++
+		step()
 		select {
 		case <-done:
+			going = false
 		default:
-			continue
 		}
-		break
 	}
-	if err := reader.step(t.Context(), "news"); err != nil {
-		t.Fatal(err)
-	}
-	for _, id := range append(confirmed, "before") {
+	dispatch(now, "last") // who reads there learns of the other side's term
+	step()
+	seen := func(id string) {
 		if reader.seen[push.MessageID(id)] == 0 {
 			t.Errorf("message %s was confirmed and not read", id)
 		}
 	}
-	term, err := now.reg.Term(t.Context())
-	if err != nil || term.Number != 2 {
-		t.Errorf("Term = %+v, %v, want the second: who is cut off begins none", term, err)
+	seen("before")
+	seen("last")
+	for n := range confirmed {
+		seen(fmt.Sprintf("old-%d", n))
 	}
-	t.Logf("%d confirmed by who is cut off", len(confirmed))
+	for n := range sent {
+		seen(fmt.Sprintf("new-%d", n))
+	}
+	term, err := now.reg.Term(t.Context())
+	if err != nil || term.Number < 4 {
+		t.Errorf("Term = %+v, %v, want the fourth at least: each side has had two", term, err)
+	}
+	t.Logf("%d confirmed by who is cut off, %d by the other", confirmed, sent)
+}
+
+// Another Dispatch, which is cut off, had the message first, and its write comes to the
+// inbox when this one has appended in a later term: what stands then below the floor,
+// where readers have passed, is moved.
+func TestLateWriteOfAnotherDispatch(t *testing.T) {
+	var late func()
+	c := newCluster(t, dispatchfn.Config{}, func(_ *cluster, st store.Store) dispatchfn.Store {
+		return faultyStore{st, func() error {
+			if late != nil {
+				late()
+				late = nil
+			}
+			return nil
+		}}
+	})
+	c.send(false, message("m1", toUsers("42")))
+	c.redis.FlushAll()
+	term, err := c.reg.Term(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	late = func() {
+		placed, err := c.store.WriteInbox(t.Context(), []store.InboxEntry{
+			{Channel: "#42", Offset: term.Floor - 1, Message: "m2", ExpiresAt: time.Now().Add(time.Hour)}})
+		if err != nil || placed[0].Taken {
+			t.Errorf("the late write: %+v, %v", placed, err)
+		}
+	}
+	c.send(true, message("m2", toUsers("42")))
+	log := c.log("#42")
+	if at := c.inbox("#42", "m2"); names(log) != "#42:m2" || at != log[0].Offset || at <= term.Floor {
+		t.Errorf("m2 is at %d in the inbox, the log holds %v, the floor is %d", at, log, term.Floor)
+	}
+}
+
+// An askedStore runs a function once, after a question for places.
+type askedStore struct {
+	dispatchfn.Store
+	once  sync.Once
+	after func()
+}
+
+func (s *askedStore) PlacedAt(ctx context.Context, id push.MessageID, channels []push.Channel) (map[push.Channel]push.Offset, error) {
+	placed, err := s.Store.PlacedAt(ctx, id, channels)
+	s.once.Do(s.after)
+	return placed, err
+}
+
+// The inbox says where a message stands, which the log has forgotten, and then another
+// term begins: it is judged by that one.
+func TestTermChangesAfterTheInboxHasDecided(t *testing.T) {
+	var other *cluster
+	var asked askedStore
+	c := newCluster(t, dispatchfn.Config{}, func(_ *cluster, st store.Store) dispatchfn.Store {
+		asked.Store = st
+		return &asked
+	})
+	other = c.elsewhere(c.redis)
+	asked.after = func() {
+		c.redis.FlushAll()
+		if _, err := other.reg.Term(t.Context()); err != nil { // the next one begins
+			t.Error(err)
+		}
+	}
+	m := message("m1", toUsers("42"))
+	c.send(false, m)
+	if _, err := registrytest.Do(c.redis.Addr(), "DEL", "push:{#42}:log", "push:{#42}:seen"); err != nil {
+		t.Fatal(err)
+	}
+	c.send(true, m)
+	term, err := c.reg.Term(t.Context())
+	if at := c.inbox("#42", "m1"); err != nil || term.Number != 2 || at <= term.Floor {
+		t.Errorf("m1 is at %d in term %+v (%v), want it above the floor of the second", at, term, err)
+	}
 }
