@@ -52,16 +52,16 @@ type plainConnection struct {
 	syscall.Conn
 }
 
-// closeAll closes all connections, unless that was done a moment ago. What is under
-// way on them fails.
-func (a *connections) closeAll() {
+// closeAll closes all connections, unless that was done a moment ago, and reports
+// whether it did. What is under way on them fails. In a Cluster there are none.
+func (a *connections) closeAll() bool {
 	if a == nil {
-		return
+		return false
 	}
 	a.mu.Lock()
 	if time.Since(a.closed) < demotedPause {
 		a.mu.Unlock()
-		return
+		return false
 	}
 	a.closed = time.Now()
 	open := a.open
@@ -70,6 +70,7 @@ func (a *connections) closeAll() {
 	for c := range open {
 		_ = c.Conn.Close()
 	}
+	return true
 }
 
 // refused closes all connections if err says that a write met a replica.

@@ -101,10 +101,17 @@ func TestTakenOverBehindOneAddress(t *testing.T) {
 	follow(t, other, one)
 	eventually(t, func() error { return has(other, "master_link_status:up") })
 	do(t, other, "REPLICAOF", "NO", "ONE")
+	lease := registry.Lease{Node: "127.0.0.1:1/a"}
+	if _, err := reg.Grant(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
 	to.Store(other.Addr())
 	second := bench{open(t, other, terms, registry.Config{}), other, terms}.term(t)
 	if in, err := reg.InTerm(t.Context(), first); in || err != nil {
 		t.Errorf("InTerm(the first) = %v, %v, want false", in, err)
+	}
+	if held, term, err := reg.Renew(t.Context(), lease); held || term.Number != second.Number || err != nil {
+		t.Errorf("Renew = %v, %+v, %v, want no lease at the other Redis, whose term is %+v", held, term, err, second)
 	}
 	if got := place(t, reg, "#42", "m2").Term; got.Number != second.Number {
 		t.Errorf("who had connections to the old primary is in %+v, want %+v", got, second)

@@ -55,10 +55,14 @@ func (r *Registry) Grant(ctx context.Context, l Lease) (push.Term, error) {
 		return push.Term{}, fmt.Errorf("grant lease: node id %q is none", l.Node)
 	}
 	var held, listed redis.Cmder
-	t, err := r.lookWith(ctx, func(p redis.Pipeliner) {
-		held = p.Set(ctx, leaseKey(l.Node), l.value(), r.cfg.LeaseTime)
-		listed = r.listLease(ctx, p, l, false)
-	})
+	var t push.Term
+	var err error
+	for here := false; err == nil && !here; {
+		t, here, err = r.lookWith(ctx, func(p redis.Pipeliner) {
+			held = p.Set(ctx, leaseKey(l.Node), l.value(), r.cfg.LeaseTime)
+			listed = r.listLease(ctx, p, l, false)
+		})
+	}
 	if err == nil {
 		err = firstError(held, listed)
 	}
@@ -75,7 +79,7 @@ func (r *Registry) Grant(ctx context.Context, l Lease) (push.Term, error) {
 func (r *Registry) Renew(ctx context.Context, l Lease) (held bool, term push.Term, err error) {
 	var renewed *redis.Cmd
 	var listed redis.Cmder
-	term, err = r.lookWith(ctx, func(p redis.Pipeliner) {
+	term, here, err := r.lookWith(ctx, func(p redis.Pipeliner) {
 		renewed = p.Eval(ctx, renewScript, []string{leaseKey(l.Node)}, l.value(), r.cfg.LeaseTime.Milliseconds())
 		listed = r.listLease(ctx, p, l, true)
 	})
@@ -90,9 +94,10 @@ func (r *Registry) Renew(ctx context.Context, l Lease) (held bool, term push.Ter
 	// Keeping the ceiling ahead here spares the appends of it, and finds a term that
 	// began elsewhere. If it fails, the append that needs it will say so.
 	if now, _, err := r.ensureBelow(ctx, term, min(push.OffsetAt(r.Now()), max(term.Ceiling, 1)-1)); err == nil {
+		here = here && now.RunID == term.RunID
 		term = now
 	}
-	return had && still, term, nil
+	return had && still && here, term, nil
 }
 
 // Release ends a lease at once.
@@ -119,17 +124,19 @@ func (r *Registry) listLease(ctx context.Context, p redis.Pipeliner, l Lease, on
 }
 
 // lookWith looks at the term, with the commands that add queues in the same
-// round trip, and returns the one in force.
-func (r *Registry) lookWith(ctx context.Context, add func(redis.Pipeliner)) (push.Term, error) {
+// round trip, and returns the one in force; here is false if that is at another Redis
+// than the one that ran them.
+func (r *Registry) lookWith(ctx context.Context, add func(redis.Pipeliner)) (t push.Term, here bool, err error) {
 	s, err := r.look(ctx, add)
 	if err != nil {
-		return push.Term{}, err
+		return push.Term{}, false, err
 	}
 	if err := r.settle(ctx); err != nil {
-		return push.Term{}, err
+		return push.Term{}, false, err
 	}
 	defer r.unsettle()
-	return r.agree(ctx, s)
+	t, err = r.agree(ctx, s)
+	return t, t.RunID == s.runID, err
 }
 
 func firstError(cmds ...redis.Cmder) error {

@@ -104,7 +104,7 @@ type Registry struct {
 	leases leaseCopies
 	script script // of Append
 
-	term    atomic.Pointer[push.Term] // nil while none is known; written under settling
+	term    atomic.Pointer[push.Term] // nil while none is known; written under settling, but for forget
 	met     atomic.Int64              // how often there may have been another Redis: connections opened, and what primaryWatch counts
 	checked atomic.Int64              // how often that was when the run id was last found right
 	// In a Cluster the addresses of the primaries at that look; nil until the first.
@@ -115,10 +115,9 @@ type Registry struct {
 	settling chan struct{} // holds one token: the right to change term
 
 	// Guarded by settling.
-	looked     time.Time // when the last look at the term began
-	rival      string    // marker of the last term that was found to go on elsewhere,
-	rivalSeen  time.Time // when that was first seen, and
-	rivalLooks int       // how often since
+	looked    time.Time // when the last look at the term began
+	rival     string    // marker of the last term that was found to go on elsewhere, and
+	rivalSeen time.Time // when that was first seen
 
 	mu      sync.Mutex     // guards closed, and the groups against being waited for too early
 	closed  bool           // nothing is started any more

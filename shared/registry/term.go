@@ -65,22 +65,16 @@ func (r *Registry) InTerm(ctx context.Context, t push.Term) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("ask for the term: %w", err)
 	}
-	if lasts {
-		return true, nil
+	if !lasts {
+		r.forget(t)
 	}
-	if err := r.settle(ctx); err != nil {
-		return false, err
-	}
-	defer r.unsettle()
-	r.forget(t)
-	return false, nil
+	return lasts, nil
 }
 
-// forget notes that t has ended, though Redis may look as it did in it. The caller
-// holds settling.
+// forget notes that t has ended, though Redis may look as it did in it.
 func (r *Registry) forget(t push.Term) {
 	if known := r.term.Load(); known != nil && known.Marker == t.Marker {
-		r.term.Store(nil)
+		r.term.CompareAndSwap(known, nil)
 	}
 }
 
@@ -186,6 +180,7 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 		r.found(s)
 		return *t, nil
 	}
+	left := 0 // how often kept was left alone
 	for range settleTries {
 		kept, err := r.terms.Term(ctx)
 		if err != nil {
@@ -202,8 +197,10 @@ func (r *Registry) agree(ctx context.Context, s sight) (push.Term, error) {
 				return push.Term{}, fmt.Errorf("start term %d: %w", kept.Number+1, err)
 			}
 		case r.elsewhere(kept, s):
-			if err := r.leaveAlone(ctx, kept); err != nil {
-				return push.Term{}, err
+			if left++; left > 1 { // else it may have begun at this Redis since that was looked at
+				if err := r.leaveAlone(ctx, kept); err != nil {
+					return push.Term{}, err
+				}
 			}
 		default:
 			err = r.replaceMarker(ctx, s.marker, newMarker(kept.Number+1, s.runID))
@@ -226,20 +223,18 @@ func (r *Registry) elsewhere(kept push.Term, s sight) bool {
 		return false
 	}
 	if r.rival != kept.Marker {
-		r.rival, r.rivalSeen, r.rivalLooks = kept.Marker, r.cfg.Now(), 0
+		r.rival, r.rivalSeen = kept.Marker, r.cfg.Now()
 	}
 	return r.cfg.Now().Sub(r.rivalSeen) < termTurn
 }
 
 // leaveAlone waits for a part of the time that kept, which goes on at another Redis,
-// is left alone. The first time it does not: kept may have begun at this Redis since
-// that was looked at. After that, what is open behind one address may lead to the
-// wrong server. The caller holds settling.
+// is left alone. It does not where it has closed connections behind one address: they
+// may have led to the wrong server.
 func (r *Registry) leaveAlone(ctx context.Context, kept push.Term) error {
-	if r.rivalLooks++; r.rivalLooks == 1 {
+	if r.connections.closeAll() {
 		return nil
 	}
-	r.connections.closeAll()
 	if err := wait(ctx, termTurn/termLooks); err != nil {
 		return fmt.Errorf("term %d goes on at another Redis, which has taken over from this one or is that of others with the same store: %w", kept.Number, err)
 	}

@@ -20,10 +20,16 @@ const (
 	// lossWindow is how long before a term's end a message was placed that may
 	// have been under way at the loss of Redis' memory.
 	lossWindow = 30 * time.Second
+	// leadMost is how far ahead of the clock terms that follow one another quickly
+	// bring the floor at most.
+	leadMost = time.Minute
 )
 
 // errUnsettled means that the term changed, or offsets were taken, each time.
 var errUnsettled = errors.New("places do not settle")
+
+// errEnded means that the term ended while the inbox was asked.
+var errEnded = errors.New("the term ended meanwhile")
 
 // errBehind means that a message before this one in its channel could not be
 // appended, so that this one was not either.
@@ -56,7 +62,6 @@ type batch struct {
 	problems []*push.Problem // by message; nil is confirmed
 	places   []place
 	term     push.Term // that the places were taken in
-	inquired bool      // the inbox was asked in it where it has some of them
 	// failed has the channels where a message of the same request has failed, in
 	// this or an earlier batch.
 	failed channelSet
@@ -201,7 +206,9 @@ func (b *batch) settle(ctx context.Context) error {
 		b.places[i].item = registry.Item{Channel: b.places[i].channel, Message: b.messages[b.places[i].message], Again: b.again}
 	}
 	for range rounds {
-		if err := b.append(ctx, todo); err != nil {
+		if err := b.append(ctx, todo); errors.Is(err, errEnded) {
+			continue
+		} else if err != nil {
 			return err
 		}
 		next, err := b.keepAndPush(ctx, todo)

@@ -12,9 +12,11 @@ import (
 )
 
 // askInbox asks where the inbox has the messages of asks, and notes it in their
-// items.
+// items. What the inbox has decided must have stood there before the next term, for
+// it was judged by the floor of this one: else the error is errEnded, and nothing is
+// noted.
 func (b *batch) askInbox(ctx context.Context, asks []int) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, asking := errgroup.WithContext(ctx)
 	g.SetLimit(asksAtOnce)
 	for from := 0; from < len(asks); {
 		message, to := b.places[asks[from]].message, from
@@ -24,7 +26,7 @@ func (b *batch) askInbox(ctx context.Context, asks []int) error {
 		}
 		part := asks[from:to]
 		g.Go(b.h.guard(func() error {
-			placed, err := b.h.store.PlacedAt(ctx, b.messages[message].ID, channels)
+			placed, err := b.h.store.PlacedAt(asking, b.messages[message].ID, channels)
 			if err != nil {
 				return fmt.Errorf("ask the inbox: %w", err)
 			}
@@ -38,13 +40,31 @@ func (b *batch) askInbox(ctx context.Context, asks []int) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	b.inquired = true
+	decided := false
 	for _, i := range asks {
-		if b.places[i].duty == dutyMove {
+		switch p := &b.places[i]; {
+		case p.duty == dutyMove:
 			b.h.metrics.again.WithLabelValues(againLoss).Inc()
+		case p.item.Placed != 0:
+			decided = true
 		}
 	}
-	return nil
+	if !decided {
+		return nil
+	}
+	in, err := b.h.reg.InTerm(ctx, b.term)
+	if err != nil {
+		return fmt.Errorf("ask whether the term lasts: %w", err)
+	}
+	if in {
+		return nil
+	}
+	for _, i := range asks {
+		p := &b.places[i]
+		p.duty = dutyWrite
+		p.item.Asked, p.item.Placed = false, 0
+	}
+	return errEnded
 }
 
 // asked notes that the inbox has the message at offset, 0 for not at all.
@@ -63,10 +83,16 @@ func (p *place) asked(offset push.Offset, b *batch) {
 // passed reports whether readers may have passed what the inbox has at offset: what
 // it got shortly before Redis lost its memory, and what was not confirmed then, may
 // have come to it after the term's beginning. Such a message is placed anew. The floor
-// itself is ahead of the clock where terms follow one another quickly.
+// itself is somewhat ahead of the clock where terms follow one another quickly; where
+// it is by more than leadMost, the clock was set back, and tells nothing.
 func (b *batch) passed(offset push.Offset) bool {
-	const window = push.Offset(lossWindow/time.Millisecond) * push.OffsetsPerMilli
-	return offset <= b.term.Floor && offset+window > min(b.term.Floor, push.OffsetAt(b.h.reg.Now()))
+	since := min(b.term.Floor, max(push.OffsetAt(b.h.reg.Now()), b.term.Floor-min(b.term.Floor, span(leadMost))))
+	return offset <= b.term.Floor && offset+span(lossWindow) > since
+}
+
+// span returns how many offsets d of Redis' clock holds.
+func span(d time.Duration) push.Offset {
+	return push.Offset(d.Milliseconds()) * push.OffsetsPerMilli
 }
 
 // keep writes the inbox of the places of todo, asks whether the term lasts, and
@@ -86,7 +112,7 @@ func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
 			return nil, fmt.Errorf("move in the inbox: %w", err)
 		}
 	}
-	if len(write)+len(move) == 0 && !b.inquired {
+	if len(write)+len(move) == 0 {
 		return nil, nil
 	}
 	in, err := b.h.reg.InTerm(ctx, b.term)
@@ -96,24 +122,16 @@ func (b *batch) keep(ctx context.Context, todo []int) ([]int, error) {
 	if in {
 		return taken, nil
 	}
-	// Not only what this round wrote: every place of the batch is from a term
-	// that has ended, and was judged by it.
+	// Not only what this round wrote: every place of the batch is from a term that
+	// has ended, but for those that the inbox had decided in it.
 	var lost []int
 	for i := range b.places {
-		p := &b.places[i]
-		switch {
-		case p.at.Err != nil:
-			continue
-		case p.duty == dutyNone: // the inbox has decided, and is asked again
-			p.duty = dutyWrite
-			p.item.Again, p.item.Asked, p.item.Placed = true, false, 0
-		default:
+		if p := &b.places[i]; p.at.Err == nil && p.item.Placed == 0 {
 			p.duty = dutyMove
-			p.item.Asked, p.item.Placed = true, 0
+			p.item.Asked = true
+			lost = append(lost, i)
 		}
-		lost = append(lost, i)
 	}
-	b.inquired = false
 	b.h.metrics.again.WithLabelValues(againTerm).Add(float64(len(lost)))
 	return lost, nil
 }
