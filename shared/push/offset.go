@@ -14,6 +14,9 @@ const OffsetsPerMilli = 2048
 // OffsetAt returns the first offset of t's millisecond.
 func OffsetAt(t time.Time) Offset { return Offset(t.UnixMilli()) * OffsetsPerMilli }
 
+// OffsetSpan returns how many offsets d of Redis' clock holds, in whole milliseconds.
+func OffsetSpan(d time.Duration) Offset { return Offset(d.Milliseconds()) * OffsetsPerMilli }
+
 // Time returns the millisecond of Redis' clock that o was made in. Behind a
 // term's floor it may lie ahead of the clock.
 func (o Offset) Time() time.Time { return time.UnixMilli(int64(o / OffsetsPerMilli)) }

@@ -18,12 +18,12 @@ const (
 
 // ceiling returns where the ceiling is put at now for an offset that must be below.
 func ceiling(offset, now push.Offset) push.Offset {
-	return max(offset+span(ceilingMore), now+span(ceilingAhead))
+	return max(offset+push.OffsetSpan(ceilingMore), now+push.OffsetSpan(ceilingAhead))
 }
 
 // near reports whether a ceiling is due to be raised at now for that offset.
 func near(offset, now, ceiling push.Offset) bool {
-	return max(offset+span(ceilingMore/2), now+span(ceilingAhead/2)) >= ceiling
+	return max(offset+push.OffsetSpan(ceilingMore/2), now+push.OffsetSpan(ceilingAhead/2)) >= ceiling
 }
 
 // ensureBelow sees to it that the ceiling of term t is above the offset, and

@@ -32,11 +32,6 @@ const (
 	termLooks = settleTries / 2
 )
 
-// span returns how many offsets d of Redis' clock holds.
-func span(d time.Duration) push.Offset {
-	return push.Offset(d.Milliseconds()) * push.OffsetsPerMilli
-}
-
 // A sight is what one look at Redis showed.
 type sight struct {
 	marker string

@@ -3,7 +3,6 @@ package dispatchfn
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -86,13 +85,8 @@ func (p *place) asked(offset push.Offset, b *batch) {
 // itself is somewhat ahead of the clock where terms follow one another quickly; where
 // it is by more than leadMost, the clock was set back, and tells nothing.
 func (b *batch) passed(offset push.Offset) bool {
-	since := min(b.term.Floor, max(push.OffsetAt(b.h.reg.Now()), b.term.Floor-min(b.term.Floor, span(leadMost))))
-	return offset <= b.term.Floor && offset+span(lossWindow) > since
-}
-
-// span returns how many offsets d of Redis' clock holds.
-func span(d time.Duration) push.Offset {
-	return push.Offset(d.Milliseconds()) * push.OffsetsPerMilli
+	since := min(b.term.Floor, max(push.OffsetAt(b.h.reg.Now()), b.term.Floor-min(b.term.Floor, push.OffsetSpan(leadMost))))
+	return offset <= b.term.Floor && offset+push.OffsetSpan(lossWindow) > since
 }
 
 // keep writes the inbox of the places of todo, asks whether the term lasts, and

@@ -220,7 +220,7 @@ func TestOldRepeatStaysWithAClockSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		next := kept
-		next.Ceiling += push.Offset(by.Milliseconds()) * push.OffsetsPerMilli
+		next.Ceiling += push.OffsetSpan(by)
 		if swapped, err := c.store.SwapTerm(t.Context(), kept, next); !swapped || err != nil {
 			t.Fatal(swapped, err)
 		}
