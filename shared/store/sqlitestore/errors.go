@@ -28,9 +28,11 @@ func classify(err error) error {
 		errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) {
 		return unavailable(err)
 	}
+	if busy(err) || ofDisk(err) {
+		return unavailable(err)
+	}
 	switch resultCode(err) {
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_FULL,
-		sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM:
+	case sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_NOMEM:
 		return unavailable(err)
 	}
 	if err.Error() == "sql: database is closed" || err.Error() == "sql: statement is closed" { // database/sql exports neither
