@@ -21,8 +21,9 @@ const demotedPause = time.Second
 // closed, and a Cluster names the right server.) go-redis parts with a connection
 // for that only if the first command of a pipeline is refused, and ours only
 // reads. So when any is refused all connections are closed, and with the next ones
-// the run id is looked at. Who only reads learns of it with the next write: each
-// node renews its lease every few seconds.
+// the run id is looked at; and likewise when the store tells of a term that goes on
+// elsewhere, of which such a server may know nothing. Who only reads learns of it
+// with the next write: each node renews its lease every few seconds.
 type connections struct {
 	mu     sync.Mutex // guards what follows
 	open   map[*connection]struct{}

@@ -22,9 +22,7 @@ func parted(t *testing.T) (old, on bench, first, second push.Term) {
 	terms := &registrytest.Terms{}
 	old = bench{open(t, one, terms, registry.Config{}), one, terms}
 	first = place(t, old.Registry, "#42", "m1").Term
-	follow(t, other, one)
-	eventually(t, func() error { return has(other, "master_link_status:up") })
-	do(t, other, "REPLICAOF", "NO", "ONE")
+	promote(t, other, one)
 	on = bench{open(t, other, terms, registry.Config{}), other, terms}
 	return old, on, first, on.term(t)
 }
@@ -98,9 +96,7 @@ func TestTakenOverBehindOneAddress(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = reg.Close() })
 	first := place(t, reg, "#42", "m1").Term
-	follow(t, other, one)
-	eventually(t, func() error { return has(other, "master_link_status:up") })
-	do(t, other, "REPLICAOF", "NO", "ONE")
+	promote(t, other, one)
 	lease := registry.Lease{Node: "127.0.0.1:1/a"}
 	if _, err := reg.Grant(t.Context(), lease); err != nil {
 		t.Fatal(err)

@@ -173,9 +173,7 @@ func TestDemotedBehindOneAddress(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = reg.Close() })
 	first := place(t, reg, "#42", "m1").Term
-	follow(t, other, one)
-	eventually(t, func() error { return has(other, "master_link_status:up") })
-	do(t, other, "REPLICAOF", "NO", "ONE")
+	promote(t, other, one)
 	follow(t, one, other)
 	eventually(t, func() error { return has(one, "master_link_status:up") })
 	to.Store(other.Addr())
@@ -203,6 +201,15 @@ func follow(t *testing.T, replica, primary *registrytest.Server) {
 	do(t, primary, "CONFIG", "SET", "repl-diskless-sync-delay", "0") // else it waits for others
 	host, port, _ := net.SplitHostPort(primary.Addr())
 	do(t, replica, "REPLICAOF", host, port)
+}
+
+// promote makes other a replica of one, and then, when it has all of it, a primary,
+// of which one knows nothing.
+func promote(t *testing.T, other, one *registrytest.Server) {
+	t.Helper()
+	follow(t, other, one)
+	eventually(t, func() error { return has(other, "master_link_status:up") })
+	do(t, other, "REPLICAOF", "NO", "ONE")
 }
 
 // relay returns an address at which each new connection is led to where to says
